@@ -1,0 +1,39 @@
+# Everything runs in .venv, made from requirements-dev.lock. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+export AIRFLOW_HOME ?= $(CURDIR)/.demo/airflow
+
+.PHONY: help env demo airflow test check lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile | column -t -s:
+
+env: $(VENV)/.locked ## create the environment from the lock file
+
+$(VENV)/.locked: requirements-dev.lock pyproject.toml
+	@sh demo/environment.sh $(PYTHON) $(VENV) $(UV_VERSION)
+	@touch $@
+
+demo: env ## a complete night on sample data, through Airflow, in a few minutes
+	@$(BIN)/python -m demo.run
+
+airflow: env ## keep Airflow up with the demo's DAGs until Ctrl-C
+	@$(BIN)/python -m demo.airflow_local
+
+test: env ## all tests
+	@$(BIN)/python -m pytest
+
+check: env ## style and definitions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/abtest validate
+
+lock: env ## resolve the dependencies of pyproject.toml anew
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra server -c requirements.lock pyproject.toml -o requirements-server.lock
+
+clean: ## remove the environment and the demo's state
+	rm -rf $(VENV) .demo

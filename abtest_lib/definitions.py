@@ -1,0 +1,493 @@
+"""Definitions: sources, metrics and experiments as frozen dataclasses, read from YAML with every problem at its line.
+
+Only YAML and the standard library are imported, because every Airflow task process parses the DAG file anew.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+
+from abtest_lib.errors import DefinitionError
+from abtest_lib.yaml_fields import COLUMN, TABLE, Fields, read_mapping
+
+SOURCES_FILE, METRICS_FILE = "sources.yaml", "metrics.yaml"
+KEY = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+@dataclass(frozen=True)
+class ExposureSource:
+    """A table with one row each time a unit saw a variant."""
+
+    name: str
+    table: str
+    experiment: str
+    unit: str
+    variant: str
+    exposed_at: str
+    loaded_at: str | None
+
+
+@dataclass(frozen=True)
+class OutcomeSource:
+    """A table of events or measurements of a unit at a time."""
+
+    name: str
+    table: str
+    unit: str
+    occurred_at: str
+    loaded_at: str | None
+
+
+@dataclass(frozen=True)
+class AttributeSource:
+    """A table with one row a unit: what is known of it apart from outcomes."""
+
+    name: str
+    table: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class LoadLog:
+    """The table in which the loader states that a day of a source is complete."""
+
+    table: str
+    source: str
+    data_on: str
+    loaded_at: str
+
+
+@dataclass(frozen=True)
+class Recipients:
+    """Who gets a message: e-mail addresses and a Slack channel."""
+
+    email: tuple[str, ...] = ()
+    slack: str | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is measured of a unit, in a window counted from its own first exposure."""
+
+    name: str
+    title: str
+    description: str
+    owner: str
+    kind: str
+    source: str
+    value: str | None
+    aggregate: str
+    where: tuple[tuple[str, str | int | float | bool], ...]
+    delay_days: int
+    window_days: int
+    lag_days: int
+    better: str
+    nulls: str
+    unit: str | None
+
+    @property
+    def maturity_days(self) -> int:
+        """Days after its exposure until a unit counts for this metric."""
+        return self.delay_days + self.window_days + self.lag_days
+
+    @property
+    def is_share(self) -> bool:
+        """Whether each unit is either 0 or 1, so that the mean is a proportion."""
+        return self.kind in ("proportion", "retention")
+
+
+@dataclass(frozen=True)
+class Guardrail:
+    """A metric that may get worse by at most ``margin`` (a fraction of the control mean)."""
+
+    metric: str
+    margin: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A column of an attribute table; proved harm to a protected one blocks shipping."""
+
+    source: str
+    column: str
+    protected: bool
+
+    @property
+    def attribute(self) -> str:
+        """The name used in YAML and results, ``source.column``."""
+        return f"{self.source}.{self.column}"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What all experiments share: sources, metrics, who hears of failures."""
+
+    exposures: dict[str, ExposureSource]
+    outcomes: dict[str, OutcomeSource]
+    attributes: dict[str, AttributeSource]
+    load_log: LoadLog | None
+    loaded_within_hours: int
+    alerts: Recipients
+    metrics: dict[str, Metric]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment with everything that its night needs, metrics and sources resolved."""
+
+    key: str
+    title: str
+    hypothesis: str
+    owner: str
+    team: str | None
+    starts_on: dt.date
+    ends_on: dt.date
+    control: str
+    weights: dict[str, float]
+    primary: tuple[str, ...]
+    smallest_effect: float
+    secondary: tuple[str, ...]
+    guardrails: tuple[Guardrail, ...]
+    segments: tuple[Segment, ...]
+    alpha: float
+    notify: Recipients
+    alerts: Recipients
+    exposures: ExposureSource
+    outcomes: dict[str, OutcomeSource]
+    attributes: dict[str, AttributeSource]
+    metrics: dict[str, Metric]
+    load_log: LoadLog | None
+    loaded_within_hours: int
+
+    @property
+    def treatments(self) -> tuple[str, ...]:
+        """The variants other than control, as written."""
+        return tuple(name for name in self.weights if name != self.control)
+
+    @property
+    def decides_on(self) -> dt.date:
+        """The fixed horizon: the first night on which all that the verdict needs is mature."""
+        needed = [*self.primary, *(g.metric for g in self.guardrails)]
+        return self.ends_on + dt.timedelta(days=max(self.metrics[name].maturity_days for name in needed))
+
+    @property
+    def planned_nights(self) -> int:
+        """Nights from the first day of data to the horizon; readings of every night share their error over these."""
+        return (self.decides_on - self.starts_on).days
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of all that the numbers depend on: not of titles, owners and recipients."""
+        words = {"title", "hypothesis", "owner", "team", "notify", "alerts", "description"}
+        return hashlib.sha256(json.dumps(_without(self.as_json(), words), sort_keys=True).encode()).hexdigest()
+
+    def as_json(self) -> dict:
+        """The definition as plain values for ``definition.json``."""
+        return json.loads(json.dumps(asdict(self), default=str))
+
+
+def _without(value, keys):
+    if isinstance(value, dict):
+        return {k: _without(v, keys) for k, v in value.items() if k not in keys}
+    return [_without(v, keys) for v in value] if isinstance(value, list) else value
+
+
+def experiment_keys(folder: Path | str) -> list[str]:
+    """Name the experiments of a folder without reading them.
+
+    Parameters
+    ----------
+    folder : path
+        Holds ``sources.yaml``, ``metrics.yaml`` and one ``<key>.yaml`` an experiment.
+
+    Returns
+    -------
+    list of str
+        File names without ending, sorted; a name that is no valid key is listed too, and fails when it is loaded.
+
+    Raises
+    ------
+    DefinitionError
+        If the folder does not exist.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("sources.yaml", "metrics.yaml", "new_ranker.yaml"):
+    ...     _ = (folder / name).write_text("")
+    >>> experiment_keys(folder)
+    ['new_ranker']
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DefinitionError(f"{folder}: is not a folder; set ABTEST_EXPERIMENTS to the folder of the definitions.")
+    files = [path for ending in ("*.yaml", "*.yml") for path in folder.glob(ending)]
+    return sorted(path.stem for path in files if path.name not in (SOURCES_FILE, METRICS_FILE))
+
+
+def load_catalogue(folder: Path | str) -> Catalogue:
+    """Read ``sources.yaml`` and ``metrics.yaml``.
+
+    Parameters
+    ----------
+    folder : path
+        The folder of the definitions.
+
+    Returns
+    -------
+    Catalogue
+        Sources and metrics by name.
+
+    Raises
+    ------
+    DefinitionError
+        With every problem of both files, ``file:line: …`` a line.
+
+    Examples
+    --------
+    >>> sorted(load_catalogue("experiments").attributes)
+    ['customers']
+    """
+    catalogue, problems = _read_catalogue(Path(folder), _stamp(Path(folder)))
+    if problems:
+        raise DefinitionError("\n".join(problems))
+    return catalogue
+
+
+def load_experiment(folder: Path | str, key: str) -> Experiment:
+    """Read one experiment and resolve its metrics and sources.
+
+    Parameters
+    ----------
+    folder : path
+        The folder of the definitions.
+    key : str
+        The name of the experiment's file without ``.yaml``.
+
+    Returns
+    -------
+    Experiment
+        Complete and checked.
+
+    Raises
+    ------
+    DefinitionError
+        If the experiment is unknown, or with every problem of its file and of the catalogue.
+
+    Examples
+    --------
+    >>> load_experiment("experiments", "one_page_checkout").primary
+    ('conversion',)
+    """
+    import difflib
+
+    folder, keys = Path(folder), experiment_keys(folder)
+    if key not in keys:
+        near = difflib.get_close_matches(key, keys, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(keys) or 'none'}."
+        raise DefinitionError(f"{folder}: no experiment '{key}'; {hint}")
+    catalogue, problems = _read_catalogue(folder, _stamp(folder))
+    path = folder / f"{key}.yaml"
+    if not path.exists():
+        raise DefinitionError(f"{folder / key}.yml: ends in .yml; rename it to {key}.yaml.")
+    problems = list(problems)
+    found = read_mapping(path, problems)
+    if not KEY.fullmatch(key):
+        problems.append(f"{path}:1: '{key}' is not a valid key; name the file with a-z, 0-9 and _, a letter first.")
+    experiment = _experiment(key, found, catalogue) if found and catalogue else None
+    if problems:
+        raise DefinitionError("\n".join(problems))
+    return experiment
+
+
+def experiment_from_json(document: Mapping) -> Experiment:
+    """Rebuild the experiment that a night was collected with from its ``definition.json``.
+
+    Parameters
+    ----------
+    document : mapping
+        What ``Experiment.as_json`` returned.
+
+    Returns
+    -------
+    Experiment
+        Equal to the one that was written.
+
+    Raises
+    ------
+    ValueError
+        If the document lacks a field of this version of the library.
+
+    Examples
+    --------
+    >>> experiment = load_experiment("experiments", "one_page_checkout")
+    >>> experiment_from_json(experiment.as_json()) == experiment
+    True
+    """
+    missing = {field.name for field in fields(Experiment)} - set(document)
+    if missing:
+        raise ValueError(f"document lacks {', '.join(sorted(missing))}; it was written by another version")
+    named = {
+        "exposures": ExposureSource(**document["exposures"]),
+        "outcomes": {name: OutcomeSource(**source) for name, source in document["outcomes"].items()},
+        "attributes": {name: AttributeSource(**source) for name, source in document["attributes"].items()},
+        "load_log": LoadLog(**document["load_log"]) if document["load_log"] else None,
+        "metrics": {
+            name: Metric(**{**metric, "where": tuple(tuple(pair) for pair in metric["where"])})
+            for name, metric in document["metrics"].items()
+        },
+        "guardrails": tuple(Guardrail(**guardrail) for guardrail in document["guardrails"]),
+        "segments": tuple(Segment(**segment) for segment in document["segments"]),
+        "primary": tuple(document["primary"]),
+        "secondary": tuple(document["secondary"]),
+        "starts_on": dt.date.fromisoformat(document["starts_on"]),
+        "ends_on": dt.date.fromisoformat(document["ends_on"]),
+    }
+    for who in ("notify", "alerts"):
+        named[who] = Recipients(tuple(document[who]["email"]), document[who]["slack"])
+    return Experiment(**{**document, **named})
+
+
+def _stamp(folder: Path) -> tuple:
+    """What changes when one of the shared files changes: a folder of 1,000 experiments reads them once."""
+    paths = (folder / SOURCES_FILE, folder / METRICS_FILE)
+    return tuple((path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None for path in paths)
+
+
+@lru_cache(maxsize=8)
+def _read_catalogue(folder: Path, _stamp: tuple) -> tuple[Catalogue | None, tuple[str, ...]]:
+    problems: list[str] = []
+    sources = read_mapping(folder / SOURCES_FILE, problems)
+    metrics = read_mapping(folder / METRICS_FILE, problems)
+    if sources is None or metrics is None:
+        return None, tuple(problems)
+    exposures = {name: _exposure_source(name, source) for name, source in sources.named_mappings("exposures")}
+    outcomes = {name: _outcome_source(name, source) for name, source in sources.named_mappings("outcomes")}
+    attributes = {
+        name: AttributeSource(name, source.text("table", form=TABLE), source.text("unit", form=COLUMN))
+        for name, source in sources.named_mappings("attributes", required=False)
+    }
+    log = sources.mapping("load_log", required=False)
+    load_log = log and LoadLog(
+        table=log.text("table", form=TABLE),
+        **{name: log.text(name, form=COLUMN, default=name) for name in ("source", "data_on", "loaded_at")},
+    )
+    hours = sources.whole("loaded_within_hours", default=24, least=0)
+    alerts = _recipients(sources.mapping("alerts", required=False))
+    read = {name: _metric(name, metric, outcomes) for name, metric in metrics.items()}
+    sources.close()
+    metrics.close()
+    return Catalogue(exposures, outcomes, attributes, load_log, hours, alerts, read), tuple(problems)
+
+
+def _exposure_source(name: str, source: Fields) -> ExposureSource:
+    columns = {key: source.text(key, form=COLUMN) for key in ("experiment", "unit", "variant", "exposed_at")}
+    loaded_at = source.text("loaded_at", form=COLUMN, required=False)
+    return ExposureSource(name, source.text("table", form=TABLE), **columns, loaded_at=loaded_at)
+
+
+def _outcome_source(name: str, source: Fields) -> OutcomeSource:
+    columns = {key: source.text(key, form=COLUMN) for key in ("unit", "occurred_at")}
+    loaded_at = source.text("loaded_at", form=COLUMN, required=False)
+    return OutcomeSource(name, source.text("table", form=TABLE), **columns, loaded_at=loaded_at)
+
+
+def _recipients(found: Fields | None) -> Recipients:
+    return Recipients(found.emails("email"), found.text("slack", required=False)) if found else Recipients()
+
+
+def _metric(name: str, found: Fields, outcomes: dict) -> Metric:
+    found.check_name(name)
+    kind = found.choice("kind", ("proportion", "mean", "count", "retention"))
+    delay = found.whole("delay_days", default=1 if kind == "retention" else 0, least=1 if kind == "retention" else 0)
+    value = found.text("value", form=COLUMN, required=kind == "mean")
+    if value and kind in ("proportion", "count", "retention"):
+        found.problem("value", f"is given, but a {kind} counts rows and reads no value; leave it out")
+    return Metric(
+        name=name,
+        title=found.text("title"),
+        description=found.text("description", default=""),
+        owner=found.text("owner", default=""),
+        kind=kind,
+        source=found.reference("source", outcomes, "an outcome source of sources.yaml"),
+        value=value,
+        aggregate=found.choice("aggregate", ("sum", "mean"), default="sum"),
+        where=found.scalars("where"),
+        delay_days=delay,
+        window_days=found.whole("window_days", least=1),
+        lag_days=found.whole("lag_days", default=0, least=0),
+        better=found.choice("better", ("higher", "lower")),
+        nulls=found.choice("nulls", ("refuse", "drop", "zero"), default="refuse"),
+        unit=found.text("unit", required=False),
+    )
+
+
+def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
+    weights = found.weights("variants")
+    control = found.reference("control", weights, "one of variants", default="control")
+    starts_on, ends_on = found.date("starts_on"), found.date("ends_on")
+    if starts_on and ends_on and ends_on <= starts_on:
+        found.problem("ends_on", f"is {ends_on}; it must be later than starts_on, {starts_on}")
+    metric_names = catalogue.metrics
+    primary = found.references("primary", metric_names, "a metric of metrics.yaml", required=True)
+    secondary = found.references("secondary", metric_names, "a metric of metrics.yaml")
+    guardrails = tuple(_guardrail(item, metric_names) for item in found.mappings("guardrails"))
+    found.check_once("primary, secondary and guardrails", [*primary, *secondary, *(g.metric for g in guardrails)])
+    segments = tuple(s for item in found.mappings("segments") if (s := _segment(item, catalogue.attributes)))
+    found.check_once("segments", [segment.attribute for segment in segments])
+    used = {name: metric_names[name] for name in (*primary, *secondary, *(g.metric for g in guardrails))
+            if name in metric_names}  # fmt: skip
+    only = next(iter(catalogue.exposures)) if len(catalogue.exposures) == 1 else None
+    exposures = found.reference("exposures", catalogue.exposures, "an exposure source of sources.yaml", default=only)
+    experiment = Experiment(
+        key=key,
+        title=found.text("title"),
+        hypothesis=found.text("hypothesis"),
+        owner=found.email("owner"),
+        team=found.text("team", required=False),
+        starts_on=starts_on,
+        ends_on=ends_on,
+        control=control,
+        weights=weights,
+        primary=primary,
+        smallest_effect=found.number("smallest_effect", above=0, below=10),
+        secondary=secondary,
+        guardrails=guardrails,
+        segments=segments,
+        alpha=found.number("alpha", default=0.05, above=0, below=0.5),
+        notify=_recipients(found.mapping("notify", required=False)),
+        alerts=catalogue.alerts,
+        exposures=catalogue.exposures.get(exposures),
+        outcomes={m.source: catalogue.outcomes[m.source] for m in used.values() if m.source in catalogue.outcomes},
+        attributes={s.source: catalogue.attributes[s.source] for s in segments},
+        metrics=used,
+        load_log=catalogue.load_log,
+        loaded_within_hours=catalogue.loaded_within_hours,
+    )
+    found.close()
+    return experiment
+
+
+def _guardrail(found: Fields, metrics: Mapping) -> Guardrail:
+    metric = found.reference("metric", metrics, "a metric of metrics.yaml")
+    return Guardrail(metric, found.number("margin", above=0, below=1))
+
+
+def _segment(found: Fields, attributes: Mapping) -> Segment | None:
+    attribute = found.text("attribute")
+    protected = found.flag("protected", default=False)
+    source, _, column = (attribute or "").partition(".")
+    if attribute is None:
+        return None
+    if source not in attributes or not COLUMN[0].fullmatch(column):
+        found.problem("attribute", f"is '{attribute}'; it must be SOURCE.COLUMN with an attribute source of sources.yaml")
+        return None
+    return Segment(source, column, protected)

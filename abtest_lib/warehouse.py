@@ -1,0 +1,117 @@
+"""The warehouse: read-only queries with bound values. The embedded engine is DuckDB, one file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+
+
+class DuckDBWarehouse:
+    """A DuckDB file opened for reading; any number of processes may read it at once.
+
+    One thread, so that sums are taken in one order and the same data gives the same digits
+    (``docs/decisions/0002-one-thread-for-equal-digits.md``).
+    """
+
+    def __init__(self, path: str | Path):
+        self.name = str(path)
+        try:
+            self._connection = duckdb.connect(self.name, read_only=True, config={"threads": 1})
+            self._connection.execute("SET TimeZone = 'UTC'")
+        except duckdb.Error as error:
+            raise ConnectionError(
+                f"warehouse {self.name}: cannot be opened ({_first_line(error)}); check ABTEST_WAREHOUSE, "
+                "and that no other program has the file open for writing."
+            ) from error
+
+    def __enter__(self) -> DuckDBWarehouse:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._connection.close()
+
+    def query(self, sql: str, parameters: Mapping | None = None) -> list[dict]:
+        """Run one statement and return its rows.
+
+        Parameters
+        ----------
+        sql : str
+            In DuckDB's dialect, with named parameters such as ``$as_of``.
+        parameters : mapping, optional
+            Values by name, bound by the engine.
+
+        Returns
+        -------
+        list of dict
+            One dict a row, columns in the statement's order.
+
+        Raises
+        ------
+        duckdb.Error
+            If the statement fails.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "shop.duckdb")
+        >>> duckdb.connect(str(path)).execute("CREATE TABLE orders AS SELECT 12 AS amount_usd").close()
+        >>> DuckDBWarehouse(path).query("SELECT amount_usd FROM orders WHERE amount_usd > $least", {"least": 10})
+        [{'amount_usd': 12}]
+        """
+        result = self._connection.execute(sql, dict(parameters or {}))
+        names = [column[0] for column in result.description]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def columns(self, table: str) -> list[str] | None:
+        """Name the columns of a table or view; None when there is no such table."""
+        quoted = ".".join(f'"{part}"' for part in table.split("."))
+        try:
+            return [row["column_name"] for row in self.query(f"DESCRIBE {quoted}")]
+        except duckdb.CatalogException:
+            return None
+
+    def tables(self) -> list[str]:
+        """Name the tables and views of all schemas, as a definition would."""
+        rows = self.query("SELECT table_schema, table_name FROM information_schema.tables ORDER BY ALL")
+        return [
+            r["table_name"] if r["table_schema"] == "main" else f"{r['table_schema']}.{r['table_name']}" for r in rows
+        ]
+
+
+def connect(location: str | Path) -> DuckDBWarehouse:
+    """Open the warehouse of a night.
+
+    Parameters
+    ----------
+    location : str or path
+        Path of a DuckDB file, with or without ``duckdb://`` before it.
+
+    Returns
+    -------
+    DuckDBWarehouse
+        Open for reading.
+
+    Raises
+    ------
+    ConnectionError
+        If it cannot be opened; worth another try later.
+    ValueError
+        If the location names another kind of warehouse.
+
+    Examples
+    --------
+    >>> connect("postgresql://warehouse/analytics")
+    Traceback (most recent call last):
+    ...
+    ValueError: location is 'postgresql://warehouse/analytics'; it must be the path of a DuckDB file.
+    """
+    kind, separator, path = str(location).rpartition("://")
+    if separator and kind != "duckdb":
+        raise ValueError(f"location is '{location}'; it must be the path of a DuckDB file.")
+    return DuckDBWarehouse(path)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,42 @@
+{#-
+Grain: a fragment, included by units.sql and moments.sql: the CTE exposed_units, one row a unit of the experiment.
+Identifiers: exposures (source), starts.
+Parameters: $experiment, $as_of, $known_by (timestamps in UTC).
+Output: unit_id, variant (of the first exposure), exposed_at (the first), crossover (was seen in more than one variant).
+-#}
+known_exposures AS (
+    SELECT
+        CAST({{ exposures.unit | ident }} AS VARCHAR) AS unit_id,
+        {{ exposures.variant | ident }} AS variant,
+        CAST({{ exposures.exposed_at | ident }} AS TIMESTAMP) AS exposed_at
+    FROM {{ exposures.table | ident }}
+    WHERE {{ exposures.experiment | ident }} = $experiment
+        AND CAST({{ exposures.exposed_at | ident }} AS TIMESTAMP) < $as_of
+        {% if exposures.loaded_at %}AND CAST({{ exposures.loaded_at | ident }} AS TIMESTAMP) <= $known_by{% endif %}
+),
+first_in_variant AS (
+    SELECT
+        unit_id,
+        variant,
+        MIN(exposed_at) AS exposed_at
+    FROM known_exposures
+    GROUP BY unit_id, variant
+),
+ranked_exposures AS (
+    SELECT
+        unit_id,
+        variant,
+        exposed_at,
+        ROW_NUMBER() OVER (PARTITION BY unit_id ORDER BY exposed_at, variant) AS place,
+        COUNT(*) OVER (PARTITION BY unit_id) AS variants_seen
+    FROM first_in_variant
+),
+exposed_units AS (
+    SELECT
+        unit_id,
+        variant,
+        exposed_at,
+        variants_seen > 1 AS crossover
+    FROM ranked_exposures
+    WHERE place = 1
+)

@@ -1,0 +1,85 @@
+{#-
+Grain: variant, crossover, exposed_on and the value of every segment: the moments of one metric over matured units.
+Identifiers: exposures, source (the metric's), metric, segments (source, column), attributes (sources by name).
+Parameters: $experiment, $as_of, $known_by, $starts_at, $matured_before (a unit exposed later is not mature, or came
+    after the enrolment), $where_0, $where_1, ... (the metric's row filter).
+Output: variant, crossover, exposed_on (date), segment_0, segment_1, ... (text), units (matured), null_rows (rows in
+    the window without a value), n (units with a value), mean and m2 (sum of squared deviations) in the metric's unit.
+-#}
+{%- set occurred_at = "CAST(" ~ ("outcomes." ~ source.occurred_at) | ident ~ " AS TIMESTAMP)" -%}
+{%- set amount = "CAST(" ~ ("outcomes." ~ metric.value) | ident ~ " AS DOUBLE)" if metric.value else "1.0" -%}
+WITH {% include 'exposed_units.sql' %},
+matured_units AS (
+    SELECT
+        unit_id,
+        variant,
+        exposed_at,
+        crossover
+    FROM exposed_units
+    WHERE exposed_at >= $starts_at
+        AND exposed_at < $matured_before
+),
+unit_outcomes AS (
+    SELECT
+        matured_units.unit_id,
+        COUNT(*) - COUNT({{ amount }}) AS null_rows,
+        {% if metric.is_share -%}
+        1.0 AS amount
+        {%- elif metric.kind == 'count' -%}
+        CAST(COUNT(*) AS DOUBLE) AS amount
+        {%- elif metric.aggregate == 'sum' -%}
+        SUM({% if metric.nulls == 'zero' %}COALESCE({{ amount }}, 0){% else %}{{ amount }}{% endif %}) AS amount
+        {%- else -%}
+        AVG({% if metric.nulls == 'zero' %}COALESCE({{ amount }}, 0){% else %}{{ amount }}{% endif %}) AS amount
+        {%- endif %}
+    FROM matured_units
+    INNER JOIN {{ source.table | ident }} AS outcomes
+        ON CAST({{ ('outcomes.' ~ source.unit) | ident }} AS VARCHAR) = matured_units.unit_id
+        AND {{ occurred_at }} >= matured_units.exposed_at + INTERVAL '{{ metric.delay_days | int }}' DAY
+        AND {{ occurred_at }} < matured_units.exposed_at + INTERVAL '{{ metric.delay_days + metric.window_days }}' DAY
+    WHERE {{ occurred_at }} < $as_of
+        {% if source.loaded_at -%}
+        AND CAST({{ ('outcomes.' ~ source.loaded_at) | ident }} AS TIMESTAMP) <= $known_by
+        {% endif -%}
+        {% for column, _ in metric.where -%}
+        AND {{ ('outcomes.' ~ column) | ident }} = $where_{{ loop.index0 }}
+        {% endfor %}
+    GROUP BY matured_units.unit_id
+),
+unit_values AS (
+    SELECT
+        matured_units.variant,
+        matured_units.crossover,
+        CAST(matured_units.exposed_at AS DATE) AS exposed_on,
+        {% for segment in segments -%}
+        COALESCE(CAST({{ ('attribute_' ~ segment.source ~ '.' ~ segment.column) | ident }} AS VARCHAR), '(unknown)') AS segment_{{ loop.index0 }},
+        {% endfor -%}
+        COALESCE(unit_outcomes.null_rows, 0) AS null_rows,
+        {% if metric.kind == 'mean' and metric.aggregate == 'mean' and metric.nulls != 'zero' -%}
+        unit_outcomes.amount AS amount
+        {%- else -%}
+        CASE WHEN unit_outcomes.unit_id IS NULL THEN 0.0 ELSE unit_outcomes.amount END AS amount
+        {%- endif %}
+    FROM matured_units
+    LEFT JOIN unit_outcomes
+        ON unit_outcomes.unit_id = matured_units.unit_id
+    {% for name, attribute in attributes.items() -%}
+    LEFT JOIN {{ attribute.table | ident }} AS {{ ('attribute_' ~ name) | ident }}
+        ON CAST({{ ('attribute_' ~ name ~ '.' ~ attribute.unit) | ident }} AS VARCHAR) = matured_units.unit_id
+    {% endfor %}
+)
+SELECT
+    variant,
+    crossover,
+    exposed_on,
+    {% for segment in segments -%}
+    segment_{{ loop.index0 }},
+    {% endfor -%}
+    COUNT(*) AS units,
+    CAST(SUM(null_rows) AS BIGINT) AS null_rows,
+    COUNT(amount) AS n,
+    COALESCE(AVG(amount), 0.0) AS mean,
+    COALESCE(VAR_POP(amount) * COUNT(amount), 0.0) AS m2
+FROM unit_values
+GROUP BY ALL
+ORDER BY ALL
