@@ -1,0 +1,202 @@
+"""Counts, means and sums of squared deviations: all that the warehouse hands to the statistics, and how they add up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Hold how many values there are, their mean, and their sum of squared deviations from it.
+
+    Parameters
+    ----------
+    n : int
+        Number of values (units), at least 0.
+    mean : float
+        Their mean, in the metric's unit; 0.0 when ``n`` is 0.
+    m2 : float
+        Sum of squared deviations from ``mean``, at least 0, in the metric's unit squared.
+
+    Raises
+    ------
+    ValueError
+        If ``n`` or ``m2`` is negative. A mean or ``m2`` that is not finite is kept as it came from the data; the
+        comparisons answer ``NotComputed`` to it.
+
+    Examples
+    --------
+    >>> Moments(n=3, mean=2.0, m2=2.0).variance
+    1.0
+    """
+
+    n: int
+    mean: float
+    m2: float
+
+    def __post_init__(self) -> None:
+        if self.n < 0:
+            raise ValueError(f"n is {self.n}; it must be at least 0.")
+        if self.m2 < 0:
+            raise ValueError(f"m2 is {self.m2}; a sum of squares must be at least 0.")
+
+    @property
+    def variance(self) -> float:
+        """Sample variance with divisor ``n - 1``; ValueError below two values."""
+        if self.n < 2:
+            raise ValueError(f"n is {self.n}; a variance needs at least 2 values.")
+        return self.m2 / (self.n - 1)
+
+    @property
+    def successes(self) -> int:
+        """Number of ones, where every value is 0 or 1; ValueError where they cannot all be.
+
+        Examples
+        --------
+        >>> Moments.from_values([0, 1, 1, 0, 0]).successes
+        2
+        """
+        total = self.n * self.mean
+        if not math.isfinite(total) or abs(total - round(total)) > 1e-6 * max(1.0, self.n * 1e-6):
+            raise ValueError(f"n * mean is {total}; values that are all 0 or 1 must have a whole sum.")
+        count = round(total)
+        expected = count * (self.n - count) / self.n if self.n else 0.0
+        if not 0 <= count <= self.n or not math.isclose(self.m2, expected, rel_tol=1e-6, abs_tol=1e-6):
+            raise ValueError(
+                f"n is {self.n}, mean is {self.mean} and m2 is {self.m2}; values that are all 0 or 1 "
+                f"must have m2 = n * mean * (1 - mean)."
+            )
+        return count
+
+    @classmethod
+    def from_values(cls, values: Iterable[float]) -> Moments:
+        """Return the moments of values that are at hand.
+
+        Parameters
+        ----------
+        values : iterable of float
+            In the metric's unit; may be empty.
+
+        Returns
+        -------
+        Moments
+            ``Moments(0, 0.0, 0.0)`` of no values.
+
+        Examples
+        --------
+        >>> Moments.from_values([1.0, 2.0, 3.0])
+        Moments(n=3, mean=2.0, m2=2.0)
+        """
+        array = np.asarray(values if isinstance(values, np.ndarray) else list(values), dtype=float)
+        if array.size == 0:
+            return cls(0, 0.0, 0.0)
+        mean = float(array.mean())
+        deviations = array - mean
+        # The second sum is zero but for rounding; it corrects a mean that is large beside the spread.
+        m2 = float(np.square(deviations).sum() - deviations.sum() ** 2 / array.size)
+        return cls(int(array.size), mean, max(m2, 0.0) if m2 == m2 else m2)
+
+    @classmethod
+    def from_counts(cls, successes: int, n: int) -> Moments:
+        """Return the moments of ``n`` values of which ``successes`` are 1 and the rest 0.
+
+        Parameters
+        ----------
+        successes : int
+            Between 0 and ``n``.
+        n : int
+            At least 0.
+
+        Raises
+        ------
+        ValueError
+            If ``successes`` is not between 0 and ``n``.
+
+        Examples
+        --------
+        >>> Moments.from_counts(3, 12)
+        Moments(n=12, mean=0.25, m2=2.25)
+        """
+        if not 0 <= successes <= n:
+            raise ValueError(f"successes is {successes}; it must be between 0 and n, which is {n}.")
+        if n == 0:
+            return cls(0, 0.0, 0.0)
+        return cls(int(n), successes / n, successes * (n - successes) / n)
+
+    @classmethod
+    def from_sums(cls, n: int, total: float, sum_of_squares: float) -> Moments:
+        """Return the moments of ``n`` values whose plain sums another program kept.
+
+        Parameters
+        ----------
+        n : int
+            At least 0.
+        total, sum_of_squares : float
+            Sum of the values and of their squares.
+
+        Raises
+        ------
+        ValueError
+            If the sums contradict each other: no values can have a negative spread.
+
+        Notes
+        -----
+        The subtraction is exact, but what the sums had already lost to rounding is lost: with a mean of 1e9 and a
+        standard deviation of 1 nothing is left. Our own queries centre before they square.
+
+        Examples
+        --------
+        >>> Moments.from_sums(3, 6.0, 14.0)
+        Moments(n=3, mean=2.0, m2=2.0)
+        """
+        if n == 0:
+            return cls(0, 0.0, 0.0)
+        m2 = Fraction(sum_of_squares) - Fraction(total) ** 2 / n
+        if m2 < 0 and -m2 > Fraction(sum_of_squares) / 10**9:
+            raise ValueError(
+                f"sum_of_squares is {sum_of_squares}; with n = {n} and a sum of {total} "
+                f"it must be at least {total**2 / n}."
+            )
+        return cls(int(n), float(Fraction(total) / n), max(float(m2), 0.0))
+
+
+def merge(moments: Iterable[Moments]) -> Moments:
+    """Return the moments of all values of several cells taken together.
+
+    Parameters
+    ----------
+    moments : iterable of Moments
+        Disjoint cells (days, segment values), in any order; may be empty.
+
+    Returns
+    -------
+    Moments
+        ``Moments(0, 0.0, 0.0)`` of no cells. The order of the cells changes no bit of the result.
+
+    References
+    ----------
+    .. [1] Chan, Golub, LeVeque (1983), The American Statistician 37(3). doi:10.1080/00031305.1983.10483115
+
+    Examples
+    --------
+    >>> merge([Moments.from_values([1.0, 2.0]), Moments.from_values([3.0])])
+    Moments(n=3, mean=2.0, m2=2.0)
+    """
+    cells = [cell for cell in moments if cell.n]
+    if not cells:
+        return Moments(0, 0.0, 0.0)
+    if len(cells) == 1:
+        return cells[0]
+    n = sum(cell.n for cell in cells)
+    if not all(math.isfinite(cell.mean) and math.isfinite(cell.m2) for cell in cells):
+        return Moments(n, math.nan, math.nan)
+    # Means are taken from a nearby origin, else a mean of 1e12 swallows the differences between cells.
+    origin = min(cell.mean for cell in cells)
+    mean = origin + math.fsum(cell.n * (cell.mean - origin) for cell in cells) / n
+    m2 = math.fsum(cell.m2 for cell in cells) + math.fsum(cell.n * (cell.mean - mean) ** 2 for cell in cells)
+    return Moments(n, mean, m2)
