@@ -1,0 +1,268 @@
+"""The command line ``abtest``: every task of the night is a verb, run by the same code as in Airflow."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from abtest_lib import __version__, definitions, results
+from abtest_lib.errors import DataError, DefinitionError
+
+FAILED, WRONG_USE, NOT_READY = 1, 2, 3
+
+DESCRIPTION = """\
+Nightly analysis of A/B experiments. A night is named by the date --as-of: it reads data before 00:00 UTC of that
+date, so the last day of data is the day before.
+
+A whole night by hand:            abtest run one_page_checkout --as-of 2026-03-03
+The same, one step at a time:     abtest collect … ; abtest sample_ratio … ; abtest significance … ; abtest segments … ;
+                                  abtest guardrails … ; abtest decide … ; abtest report …
+Then, if people are to get it:    abtest deliver_email … ; abtest deliver_slack …
+"""
+EPILOG = """\
+environment:
+  ABTEST_EXPERIMENTS   folder of the definitions          (or --experiments; default: experiments)
+  ABTEST_RESULTS       folder of all results              (or --results; default: results)
+  ABTEST_WAREHOUSE     path of the DuckDB file            (or --warehouse)
+  ABTEST_SMTP          smtp://USER:PASSWORD@HOST:PORT?security=starttls&sender=ADDRESS
+  ABTEST_SLACK_TOKEN   token of a Slack app with chat:write
+
+exit status: 0 done; 1 a definition, the warehouse or a delivery failed; 2 wrong use; 3 the data is not complete yet
+"""
+
+VERBS = {
+    "list": ("list the experiments with their dates",
+             "One line for each experiment of the folder: key, enrolment, the date it decides on, title."),
+    "validate": ("check definitions, without a warehouse",
+                 "Reads sources.yaml, metrics.yaml and the experiments (all of them if none is named) and prints every "
+                 "problem as FILE:LINE: what is wrong and what it must be."),
+    "run": ("run a whole night: collect to report",
+            "Runs all steps of one night, and with --since also the nights before it. Nothing is sent. A night that is "
+            "there already with the same definition and data is written again with the same bytes."),
+    "outcomes_ready": ("are all sources complete for the night?",
+                       "Prints the sources that are not complete for the last day of data; exit status 3 if there are any."),
+    "collect": ("read exposures and outcomes from the warehouse",
+                "Checks the data, reads counts and moments of mature units, and opens the night's revision. Writes "
+                "definition.json, exposure.json and moments.parquet."),
+    "sample_ratio": ("did units fall into the variants as designed?",
+                     "Chi-squared test of the units against the designed weights. Writes sample_ratio.json."),
+    "significance": ("compare primary and secondary metrics",
+                     "Effect, interval and, at the horizon, p-value of each treatment. Writes significance.json."),
+    "segments": ("compare within segments, Bonferroni-corrected",
+                 "The primary metrics within each value of each segment. Writes segments.json."),
+    "guardrails": ("test guardrails against their margins",
+                   "Safe, harmful, or not yet either, for each guardrail and treatment. Writes guardrails.json."),
+    "decide": ("give each treatment its verdict", "Writes results.json, which holds every number of the night."),
+    "report": ("write the report", "Writes report.html, report.txt, report.md and slack.json, and makes this revision "
+                                   "the current one of its night."),
+    "deliver_email": ("mail the current report", "Sends the night's current report to notify.email, each recipient once."),
+    "deliver_slack": ("post the current report", "Posts the night's current report to notify.slack, once."),
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The process's own by default.
+
+    Returns
+    -------
+    int
+        The exit status.
+
+    Raises
+    ------
+    SystemExit
+        On wrong use, and for ``--help`` and ``--version``.
+
+    Examples
+    --------
+    >>> main(["validate", "one_page_checkout", "--experiments", "experiments"])
+    one_page_checkout: valid; decides on 2026-03-03
+    0
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.verb(options)
+    except (DefinitionError, DataError, ConnectionError, FileNotFoundError, RuntimeError, ValueError) as error:
+        print(f"abtest: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("abtest", description=DESCRIPTION, epilog=EPILOG, formatter_class=form)
+    parser.add_argument("--version", action="version", version=f"abtest {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name, (short, long) in VERBS.items():
+        verb = verbs.add_parser(name, help=short, description=long, epilog=EPILOG, formatter_class=form)
+        verb.set_defaults(verb=_VERBS.get(name) or _night_step(name))
+        if name == "validate":
+            verb.add_argument("experiment", nargs="*", help="keys; all experiments if none is named")
+        elif name != "list":
+            verb.add_argument("experiment", help="the experiment's key: the name of its file without .yaml")
+            verb.add_argument("--as-of", required=True, type=_date, metavar="DATE",
+                              help="the night: data before 00:00 UTC of this date, such as 2026-03-03")  # fmt: skip
+        if name == "run":
+            verb.add_argument("--since", type=_date, metavar="DATE", help="also run the nights from this date on")
+        _add_places(verb)
+    return parser
+
+
+def _add_places(verb: argparse.ArgumentParser) -> None:
+    for name, default in (("experiments", "experiments"), ("results", "results"), ("warehouse", None)):
+        variable = f"ABTEST_{name.upper()}"
+        verb.add_argument(f"--{name}", default=os.environ.get(variable) or default, metavar="PATH",
+                          help=f"default: {variable}, else {default or 'none'}")  # fmt: skip
+
+
+def _date(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no date; write it as 2026-03-03") from None
+
+
+def _list(options: argparse.Namespace) -> int:
+    status = 0
+    for key in definitions.experiment_keys(options.experiments):
+        try:
+            e = definitions.load_experiment(options.experiments, key)
+        except DefinitionError as error:
+            print(f"{key:24} broken: {str(error).splitlines()[0]}")
+            status = FAILED
+        else:
+            print(f"{key:24} enrols {e.starts_on} to {e.ends_on}, decides on {e.decides_on}  {e.title}")
+    return status
+
+
+def _validate(options: argparse.Namespace) -> int:
+    problems: list[str] = []
+    keys = options.experiment or definitions.experiment_keys(options.experiments)
+    if not keys:
+        raise DefinitionError(f"{options.experiments}: holds no experiment; put one there, or give --experiments.")
+    for key in keys:
+        try:
+            experiment = definitions.load_experiment(options.experiments, key)
+        except DefinitionError as error:
+            problems += [line for line in str(error).splitlines() if line not in problems]
+        else:
+            print(f"{key}: valid; decides on {experiment.decides_on}")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return FAILED if problems else 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from abtest_lib import pipeline
+
+    experiment = definitions.load_experiment(options.experiments, options.experiment)
+    first = options.since or options.as_of
+    if first > options.as_of:
+        raise ValueError(f"--since is {first}; it must not be later than --as-of, {options.as_of}.")
+    with _warehouse(options) as warehouse:
+        for number in range((options.as_of - first).days + 1):
+            night = pipeline.run(experiment, first + dt.timedelta(days=number), warehouse, options.results)
+            _print_verdicts(night)
+    return 0
+
+
+def _print_verdicts(night: Path) -> None:
+    document = results.read_json(night / "results.json")
+    for one in document["verdicts"]:
+        until = f" until {one['until']}" if one["until"] else ""
+        reasons = ", ".join(reason["code"] for reason in one["reasons"])
+        print(f"{document['experiment']['key']}, {document['as_of']}: {one['variant']}: {one['verdict']}{until} ({reasons})")
+    print(f"  {night / 'report.html'}")
+
+
+def _outcomes_ready(options: argparse.Namespace) -> int:
+    from abtest_lib import pipeline
+
+    experiment = definitions.load_experiment(options.experiments, options.experiment)
+    with _warehouse(options) as warehouse:
+        waiting = pipeline.outcomes_ready(experiment, options.as_of, warehouse)
+    for one in waiting:
+        print(f"{experiment.key}, {options.as_of}: waits for {one.source}: {one.reason}")
+    if not waiting:
+        print(f"{experiment.key}, {options.as_of}: all sources are complete")
+    return NOT_READY if waiting else 0
+
+
+def _collect(options: argparse.Namespace) -> int:
+    from abtest_lib import pipeline
+
+    experiment = definitions.load_experiment(options.experiments, options.experiment)
+    with _warehouse(options) as warehouse:
+        print(pipeline.collect(experiment, options.as_of, warehouse, options.results))
+    return 0
+
+
+def _warehouse(options: argparse.Namespace):
+    from abtest_lib.warehouse import connect
+
+    if not options.warehouse:
+        raise ValueError("no warehouse is given; set ABTEST_WAREHOUSE or --warehouse to the path of a DuckDB file.")
+    return connect(options.warehouse)
+
+
+def _night(options: argparse.Namespace, pointer: str, first: str) -> Path:
+    definitions.load_experiment(options.experiments, options.experiment)  # an unknown key gets its own message
+    night = results.night_folder(options.results, options.experiment, options.as_of, pointer)
+    if night is None:
+        raise FileNotFoundError(
+            f"{options.experiment}, {options.as_of}: {options.results} holds no such night; run 'abtest {first} "
+            f"{options.experiment} --as-of {options.as_of}' first."
+        )
+    return night
+
+
+def _night_step(name: str) -> Callable[[argparse.Namespace], int]:
+    def step(options: argparse.Namespace) -> int:
+        from abtest_lib import pipeline
+
+        try:
+            print(getattr(pipeline, name)(_night(options, results.COLLECTED, "collect")))
+        except pipeline.Withheld as reason:
+            print(reason)
+        return 0
+
+    return step
+
+
+def _deliver_email(options: argparse.Namespace) -> int:
+    from abtest_lib import delivery, settings
+
+    return _print_delivered(delivery.deliver_email(_night(options, results.CURRENT, "run"), settings.smtp_server()))
+
+
+def _deliver_slack(options: argparse.Namespace) -> int:
+    from abtest_lib import delivery, settings
+
+    return _print_delivered(delivery.deliver_slack(_night(options, results.CURRENT, "run"), settings.slack_endpoint()))
+
+
+def _print_delivered(recipients: list[str]) -> int:
+    print(f"sent to {', '.join(recipients)}" if recipients else "nobody new to send to")
+    return 0
+
+
+_VERBS = {
+    "list": _list,
+    "validate": _validate,
+    "run": _run,
+    "outcomes_ready": _outcomes_ready,
+    "collect": _collect,
+    "deliver_email": _deliver_email,
+    "deliver_slack": _deliver_slack,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

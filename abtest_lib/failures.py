@@ -1,0 +1,156 @@
+"""Why a step of a night failed, kept beside the night's results so that the alert can say it."""
+
+import datetime as dt
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from abtest_lib.errors import DataError, DefinitionError
+
+FOLDER = "failures"
+
+
+def record(
+    results_folder: Path | str, experiment_key: str, as_of: dt.date | str, task_id: str, exception: BaseException | str
+) -> Path:
+    """Keep the reason why a step failed.
+
+    Parameters
+    ----------
+    results_folder : path
+        Root of the results store (``ABTEST_RESULTS``).
+    experiment_key : str
+        The experiment whose night failed.
+    as_of : date or str
+        The night, ``YYYY-MM-DD``.
+    task_id : str
+        The step that failed, as the night names it.
+    exception : BaseException or str
+        What it raised, or the reason itself. The text of a `DefinitionError`
+        or `DataError` is kept as it is; any other exception is preceded by
+        the name of its type.
+
+    Returns
+    -------
+    Path
+        The file written; an older record of the same step is replaced.
+
+    Raises
+    ------
+    ValueError
+        If a part of the path is not a plain name.
+    OSError
+        If the results folder cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> results = tempfile.mkdtemp()
+    >>> record(results, "checkout", "2026-03-09", "collect", DataError("checkout: no rows")).name
+    'collect.json'
+    >>> read(results, "checkout", "2026-03-09")
+    {'collect': 'checkout: no rows'}
+    """
+    path = _path(results_folder, experiment_key, as_of, task_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    reason = exception if isinstance(exception, str) else error_text(exception)
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump({"task": task_id, "error": reason}, file, ensure_ascii=False, indent=1)
+        file.write("\n")
+    os.replace(unfinished, path)
+    return path
+
+
+def clear(results_folder: Path | str, experiment_key: str, as_of: dt.date | str, task_id: str) -> None:
+    """Forget the reason kept for a step, because it is being run again.
+
+    Parameters
+    ----------
+    results_folder, experiment_key, as_of, task_id
+        As for `record`. A step without a record is left alone.
+
+    Raises
+    ------
+    ValueError
+        If a part of the path is not a plain name.
+    OSError
+        If the record cannot be removed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> results = tempfile.mkdtemp()
+    >>> _ = record(results, "checkout", "2026-03-09", "report", ValueError("bad"))
+    >>> clear(results, "checkout", "2026-03-09", "report")
+    >>> read(results, "checkout", "2026-03-09")
+    {}
+    """
+    _path(results_folder, experiment_key, as_of, task_id).unlink(missing_ok=True)
+
+
+def read(results_folder: Path | str, experiment_key: str, as_of: dt.date | str) -> dict[str, str]:
+    """Which steps of a night have a failure on record, and why.
+
+    Parameters
+    ----------
+    results_folder, experiment_key, as_of
+        As for `record`.
+
+    Returns
+    -------
+    dict of str to str
+        Error text by step, in the order of the steps' names.
+
+    Raises
+    ------
+    ValueError
+        If a part of the path is not a plain name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> results = tempfile.mkdtemp()
+    >>> _ = record(results, "checkout", "2026-03-09", "report", KeyError("title"))
+    >>> read(results, "checkout", "2026-03-09")
+    {'report': "KeyError: 'title'"}
+    >>> read(results, "checkout", "2026-03-10")
+    {}
+    """
+    folder = _path(results_folder, experiment_key, as_of, "any").parent
+    found = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("[!.]*.json")))
+    return {entry["task"]: entry["error"] for entry in found}
+
+
+def error_text(exception: BaseException) -> str:
+    """Say what an exception says, for a reader who has no traceback.
+
+    Parameters
+    ----------
+    exception : BaseException
+        Any exception.
+
+    Returns
+    -------
+    str
+        The message alone for the product's own errors; else with the type's name.
+
+    Examples
+    --------
+    >>> error_text(DefinitionError("checkout.yaml:3: alpha is 2; it must be below 1."))
+    'checkout.yaml:3: alpha is 2; it must be below 1.'
+    >>> error_text(ZeroDivisionError("division by zero"))
+    'ZeroDivisionError: division by zero'
+    """
+    if isinstance(exception, DefinitionError | DataError):
+        return str(exception)
+    return f"{type(exception).__name__}: {exception}".removesuffix(": ")
+
+
+def _path(results_folder: Path | str, experiment_key: str, as_of: dt.date | str, task_id: str) -> Path:
+    parts = (experiment_key, str(as_of), FOLDER, f"{task_id}.json")
+    for part in parts:
+        if part.startswith(".") or not part.isprintable() or {"/", "\\"} & set(part):
+            raise ValueError(f"{part!r} is part of a path in the results store; it must be a plain name.")
+    return Path(results_folder).joinpath(*parts)

@@ -1,0 +1,65 @@
+"""What the examples in docstrings and the tests share: the demo's warehouse, and one night of it."""
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from abtest_lib import definitions, pipeline
+from abtest_lib.warehouse import connect
+from demo import warehouse as demo_warehouse
+from demo.receivers import MailReceiver, SlackReceiver
+
+EXPERIMENTS = Path(__file__).parent / "experiments"
+
+
+@pytest.fixture(scope="session")
+def demo_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("warehouse") / "demo.duckdb"
+    demo_warehouse.build(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def checkout_night(demo_file, tmp_path_factory):
+    """The last night of one_page_checkout: its folder in a store of results."""
+    experiment = definitions.load_experiment(EXPERIMENTS, "one_page_checkout")
+    with connect(demo_file) as source:
+        return pipeline.run(experiment, experiment.decides_on, source, tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(autouse=True)
+def _examples(request, doctest_namespace, tmp_path, monkeypatch):
+    """Names that examples use without introducing them."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        yield
+        return
+    monkeypatch.chdir(EXPERIMENTS.parent)
+    if request.node.dtest.filename.endswith(("pipeline.py", "collection.py", "delivery.py", "decision.py", "readings.py",
+                                             "report_files.py")):  # fmt: skip
+        yield from _night_names(request, doctest_namespace, tmp_path)
+    else:
+        yield
+
+
+def _night_names(request, names, tmp_path):
+    night = request.getfixturevalue("checkout_night")
+    with (
+        connect(request.getfixturevalue("demo_file")) as source,
+        MailReceiver(tmp_path / "mail") as mail,
+        SlackReceiver(tmp_path / "slack") as chat,
+    ):
+        import pyarrow.parquet
+
+        names.update(
+            night=night,
+            experiment=pipeline.definition(night),
+            moments=pyarrow.parquet.read_table(night / "moments.parquet").to_pylist(),
+            warehouse=source,
+            experiments_folder=EXPERIMENTS,
+            results_folder=tmp_path,
+            mail=mail,
+            chat=chat,
+            dt=dt,
+        )
+        yield
