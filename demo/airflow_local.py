@@ -1,0 +1,492 @@
+"""Run a whole Airflow on this machine and stop it without a trace: ``python -m demo.airflow_local``.
+
+One process per component, all bound to 127.0.0.1, SQLite and LocalExecutor. ``airflow standalone`` is not used because
+it leaves its children behind when it is told to stop.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ctypes
+import datetime as dt
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DEMO = REPOSITORY / ".demo"
+HOST = "127.0.0.1"
+USER = "admin"
+FINISHED = {"success", "failed"}
+
+# LocalExecutor's workers are forks of the scheduler: what it has imported costs no task anything.
+LOCAL_SETTINGS = '''\
+"""Written by demo/airflow_local.py."""
+import contextlib
+import importlib
+import pkgutil
+import sys
+
+if "scheduler" in sys.argv:
+    import abtest_lib
+
+    names = [f"abtest_lib.{module.name}" for module in pkgutil.iter_modules(abtest_lib.__path__)]
+    for name in ["duckdb", "pyarrow.parquet", "scipy.special", *names]:
+        with contextlib.suppress(Exception):  # the task that needs it says better what is wrong
+            importlib.import_module(name)
+'''
+
+
+class LocalAirflowError(Exception):
+    """Airflow did not start, died, or refused a request; the message holds the end of the log or the answer.
+
+    Parameters
+    ----------
+    message : str
+        The text.
+    status : int, optional
+        HTTP status, when it is an answer.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class LocalAirflow:
+    """A running Airflow, between ``with`` and its end.
+
+    Parameters
+    ----------
+    home : Path
+        AIRFLOW_HOME: database, keys, logs. Used again, it keeps runs, users and keys.
+    env : mapping of str to str, optional
+        Environment of every component, before which the caller's own ``AIRFLOW_*`` variables are forgotten: settings
+        of the product, connections (``AIRFLOW_CONN_…``), or ``AIRFLOW__…`` options that differ from those here.
+    port : int, optional
+        Port of the UI and API; default: a free one.
+    timeout : float
+        Seconds that a start may take.
+
+    Examples
+    --------
+    ``with LocalAirflow(Path("/tmp/home"), {"ABTEST_WAREHOUSE": "shop.duckdb"}) as airflow: print(airflow.url)``
+    """
+
+    def __init__(
+        self, home: Path | str, env: Mapping[str, str] | None = None, port: int | None = None, *, timeout: float = 180
+    ) -> None:
+        self.home = Path(home).resolve()
+        self.port = port or _free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        self.username = USER
+        self.timeout = timeout
+        self._extra = dict(env or {})
+        self._processes: dict[str, subprocess.Popen] = {}
+        self._token: str | None = None
+
+    def __enter__(self) -> LocalAirflow:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        deadline = time.monotonic() + self.timeout
+        for folder in (self.home, self.home / "config", self.home / "logs"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.password = self._kept("password", lambda: secrets.token_urlsafe(12))
+        _write_private(self.home / "passwords.json", json.dumps({USER: self.password}))
+        (self.home / "config" / "airflow_local_settings.py").write_text(LOCAL_SETTINGS, encoding="utf-8")
+        self._environment = self._environment_of_components()
+        # The API server takes longest and needs no table until it is asked something: it starts beside the migration.
+        self._run("api-server")
+        self._migrate(deadline)
+        self._run("dag-processor")
+        self._run("triggerer", "--skip-serve-logs")
+        # A task that starts before the API answers fails, so the scheduler comes last.
+        self._await(deadline, "the API", lambda: self._get("/api/v2/version", token=False) is not None)
+        self._run("scheduler", "--skip-serve-logs")
+        self._await(deadline, "all components", self._healthy)
+
+    def _environment_of_components(self) -> dict[str, str]:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")) and name != "AIRFLOW_HOME"
+        }
+        own = {
+            "AIRFLOW_HOME": str(self.home),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__FERNET_KEY": self._kept("fernet_key", _fernet_key),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
+            "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "5",
+            "AIRFLOW__API__HOST": HOST,
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__SECRET_KEY": self._kept("api_secret", lambda: secrets.token_hex(32)),
+            "AIRFLOW__API_AUTH__JWT_SECRET": self._kept("jwt_secret", lambda: secrets.token_hex(32)),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
+            "AIRFLOW__DATABASE__CHECK_MIGRATIONS": "False",
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.home / "logs" / "tasks"),
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
+            "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+            # Else runs that wait for data starve a backfill (apache/airflow 72730).
+            "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "500",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        }
+        return {**inherited, **own, **self._extra}
+
+    def _migrate(self, deadline: float) -> None:
+        """Create or upgrade the database, unless this version of Airflow has done so before."""
+        done, wanted = self.home / "airflow.db.version", version("apache-airflow")
+        if (self.home / "airflow.db").exists() and done.exists() and done.read_text() == wanted:
+            return
+        process = self._run("db", "migrate")
+        self._await(deadline, "the database", lambda: process.poll() is not None)
+        if process.returncode:
+            raise LocalAirflowError(f"airflow db migrate failed ({process.returncode}):\n{self._tail('db')}")
+        del self._processes["db"]
+        done.write_text(wanted)
+
+    def _run(self, *command: str) -> subprocess.Popen:
+        name = command[0]
+        with (self.home / "logs" / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "airflow", *command],
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C in the terminal is for the supervisor alone; it stops the components in order.
+                start_new_session=True,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            )
+        self._processes[name] = process
+        return process
+
+    def stop(self) -> None:
+        """Stop every component and wait for it; kill what has not ended after 30 seconds."""
+        running = [process for process in self._processes.values() if process.poll() is None]
+        for process in running:
+            # The component alone, not its group: workers that are signalled too leave the scheduler hanging.
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 30
+        for process in running:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._processes.clear()
+
+    def check(self) -> None:
+        """Raise if a component has died.
+
+        Raises
+        ------
+        LocalAirflowError
+            With the end of its log.
+        """
+        for name, process in self._processes.items():
+            if name != "db" and process.poll() is not None:
+                raise LocalAirflowError(f"airflow {name} ended with {process.returncode}:\n{self._tail(name)}")
+
+    def _await(self, deadline: float, what: str, ready: Any, pause: float = 0.25) -> None:
+        while True:
+            self.check()
+            if ready():
+                return
+            if time.monotonic() > deadline:
+                tails = "\n".join(f"--- {name}\n{self._tail(name)}" for name in self._processes)
+                raise LocalAirflowError(f"{what} did not get ready in time.\n{tails}")
+            time.sleep(pause)
+
+    def _tail(self, name: str, lines: int = 30) -> str:
+        text = (self.home / "logs" / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _kept(self, name: str, make: Any) -> str:
+        """Read a secret of this home, made and kept on first use, readable for its owner alone."""
+        path = self.home / "secrets" / name
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            _write_private(path, make())
+        return path.read_text(encoding="ascii")
+
+    def _healthy(self) -> bool:
+        found = self._get("/api/v2/monitor/health", token=False) or {}
+        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        return all((found.get(part) or {}).get("status") == "healthy" for part in parts)
+
+    def _get(self, path: str, *, token: bool) -> Any:
+        try:
+            return self.request("GET", path) if token else _json(urllib.request.Request(self.url + path))  # noqa: S310
+        except (OSError, LocalAirflowError):
+            return None
+
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask the REST API, signed in as `username`.
+
+        Parameters
+        ----------
+        method : str
+            ``GET``, ``POST``, ``PATCH``, …
+        path : str
+            From ``/api/v2/…``.
+        body : optional
+            Sent as JSON.
+
+        Returns
+        -------
+        object
+            The answer, from JSON.
+
+        Raises
+        ------
+        LocalAirflowError
+            If the answer is an error.
+        """
+        if not self._token:
+            login = {"username": self.username, "password": self.password}
+            self._token = _json(_request(f"{self.url}/auth/token", "POST", login))["access_token"]
+        request = _request(self.url + path, method, body)
+        request.add_header("Authorization", f"Bearer {self._token}")
+        try:
+            return _json(request)
+        except urllib.error.HTTPError as error:
+            answer = error.read().decode(errors="replace")
+            raise LocalAirflowError(f"{method} {path}: {error.code} {answer}", status=error.code) from error
+
+    def wait_for_dags(self, *dag_ids: str, timeout: float = 60) -> None:
+        """Wait until Airflow has read these DAGs."""
+        wanted = set(dag_ids)
+        self._await(time.monotonic() + timeout, f"{sorted(wanted)}", lambda: wanted <= set(self.dag_ids()))
+
+    def dag_ids(self) -> list[str]:
+        """Name the DAGs that Airflow has read."""
+        return [dag["dag_id"] for dag in self.request("GET", "/api/v2/dags?limit=1000")["dags"]]
+
+    def import_errors(self) -> list[dict]:
+        """Give the DAG files that could not be read."""
+        return self.request("GET", "/api/v2/importErrors")["import_errors"]
+
+    def backfill(
+        self,
+        dag_id: str,
+        data_on: dt.date,
+        conf: Mapping[str, Any] | None = None,
+        *,
+        until: dt.date | None = None,
+        max_active_runs: int = 1,
+    ) -> int:
+        """Run the nights of one day of data, or of a range of days, again or for the first time.
+
+        Parameters
+        ----------
+        dag_id : str
+            The DAG.
+        data_on : date
+            Day of data; the night is as of the next day.
+        conf : mapping, optional
+            Values for the form, such as ``{"deliver": True}``.
+        until : date, optional
+            Last day of data; default: the same day.
+        max_active_runs : int
+            Nights at a time.
+
+        Returns
+        -------
+        int
+            The backfill's id.
+
+        Raises
+        ------
+        LocalAirflowError
+            If Airflow refuses it.
+        """
+        body = {
+            "dag_id": dag_id,
+            "from_date": f"{data_on}T00:00:00Z",
+            "to_date": f"{until or data_on}T00:00:00Z",
+            "dag_run_conf": dict(conf or {}),
+            "reprocess_behavior": "completed",
+            "max_active_runs": max_active_runs,
+        }
+        # On SQLite a backfill that meets another writer is undone and answered 503 (the UI shows it: ask again).
+        for _ in range(20):
+            try:
+                return self.request("POST", "/api/v2/backfills", body)["id"]
+            except LocalAirflowError as error:
+                if error.status != 503:
+                    raise
+                time.sleep(0.5)
+        raise LocalAirflowError(f"{dag_id}: the database was locked 20 times; the backfill was not made.")
+
+    def runs(self, dag_id: str) -> dict[str, dict]:
+        """Give a DAG's runs by the day of their data."""
+        found = self.request("GET", f"/api/v2/dags/{dag_id}/dagRuns?limit=1000")["dag_runs"]
+        return {run["data_interval_start"][:10]: run for run in found}
+
+    def wait(self, dag_id: str, data_on: dt.date, timeout: float = 120) -> dict:
+        """Wait until the night of a day of data has ended.
+
+        Parameters
+        ----------
+        dag_id : str
+            The DAG.
+        data_on : date
+            Day of data.
+        timeout : float
+            Seconds.
+
+        Returns
+        -------
+        dict
+            The run, with ``state`` and ``dag_run_id``.
+
+        Raises
+        ------
+        LocalAirflowError
+            If a component dies or the time is over.
+        """
+
+        def ended() -> bool:
+            return self.runs(dag_id).get(str(data_on), {}).get("state") in FINISHED
+
+        self._await(time.monotonic() + timeout, f"{dag_id}, data of {data_on}", ended, pause=0.5)
+        return self.runs(dag_id)[str(data_on)]
+
+    def wait_for_backfill(self, backfill_id: int, timeout: float = 300) -> None:
+        """Wait until every night of a backfill has ended."""
+
+        def ended() -> bool:
+            return self.request("GET", f"/api/v2/backfills/{backfill_id}")["completed_at"] is not None
+
+        self._await(time.monotonic() + timeout, f"backfill {backfill_id}", ended, pause=0.5)
+
+    def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
+        """Give the state of each task of a run."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id)}/taskInstances?limit=100"
+        return {task["task_id"]: task["state"] for task in self.request("GET", path)["task_instances"]}
+
+    def task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> str:
+        """Give the text of a task's log, as the UI shows it."""
+        run = urllib.parse.quote(run_id)
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run}/taskInstances/{task_id}/logs/{try_number}"
+        lines = self.request("GET", path)["content"]
+        return "\n".join(line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in lines)
+
+
+def _request(url: str, method: str, body: Any) -> urllib.request.Request:
+    data = None if body is None else json.dumps(body).encode()
+    return urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)  # noqa: S310
+
+
+def _json(request: urllib.request.Request) -> Any:
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        return json.loads(answer.read() or "null")
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind((HOST, 0))
+        return found.getsockname()[1]
+
+
+def _fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to stop this component when the supervisor is killed without a chance to do so."""
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def main() -> None:
+    """Keep Airflow up with the demo's warehouse, results and mailbox until Ctrl-C or SIGTERM."""
+    from demo.receivers import MailReceiver, SlackReceiver
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        with MailReceiver(DEMO / "mail") as mail, SlackReceiver(DEMO / "slack") as slack:
+            print("Airflow starts, this takes about 20 seconds …", flush=True)
+            with LocalAirflow(DEMO / "airflow", _demo_environment(mail, slack)) as airflow:
+                print(f"Airflow: {airflow.url}   user: {airflow.username}   password: {airflow.password}")
+                print(f"Messages arrive in {DEMO / 'mail'} and {DEMO / 'slack'}. Ctrl-C stops everything.", flush=True)
+                while True:
+                    airflow.check()
+                    time.sleep(1)
+    except KeyboardInterrupt:
+        print("Stopped.")
+
+
+def _demo_environment(mail: Any, slack: Any) -> dict[str, str]:
+    return {
+        "ABTEST_EXPERIMENTS": os.environ.get("ABTEST_EXPERIMENTS", str(REPOSITORY / "experiments")),
+        "ABTEST_RESULTS": os.environ.get("ABTEST_RESULTS", str(DEMO / "results")),
+        "ABTEST_WAREHOUSE": os.environ.get("ABTEST_WAREHOUSE", str(DEMO / "warehouse.duckdb")),
+        **connections(mail, slack),
+    }
+
+
+def connections(mail: Any, slack: Any) -> dict[str, str]:
+    """Give the product's Airflow connections to a local mailbox and a local Slack, as environment variables."""
+    smtp = {
+        "conn_type": "smtp",
+        "host": mail.host,
+        "port": mail.port,
+        "extra": {"from_email": "abtest@example.com", "disable_tls": True, "disable_ssl": True},
+    }
+    chat = {
+        "conn_type": "slack",
+        "password": "local",
+        "extra": {"base_url": slack.url},
+    }
+    return {"AIRFLOW_CONN_ABTEST_SMTP": json.dumps(smtp), "AIRFLOW_CONN_ABTEST_SLACK": json.dumps(chat)}
+
+
+if __name__ == "__main__":
+    main()
