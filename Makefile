@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
+COMPILE := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+    --no-header --no-annotate
 export AIRFLOW_HOME ?= $(CURDIR)/.demo/airflow
 
 .PHONY: help env demo airflow test check lock clean
@@ -31,9 +33,9 @@ check: env ## style and definitions
 	@$(BIN)/abtest validate
 
 lock: env ## resolve the dependencies of pyproject.toml anew
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra server -c requirements.lock pyproject.toml -o requirements-server.lock
+	$(COMPILE) --upgrade -o requirements.lock
+	$(COMPILE) -c requirements.lock --extra dev -o requirements-dev.lock
+	$(COMPILE) -c requirements.lock --extra server -o requirements-server.lock
 
 clean: ## remove the environment and the demo's state
 	rm -rf $(VENV) .demo

@@ -119,12 +119,13 @@ def verdict(variant: str, document: dict, crossovers: list[dict], *, smallest_ef
     if changed := _changed_by_crossovers(variant, crossovers):
         return _verdict(variant, "invalid", changed)
     harmful = _of_guardrails(variant, document, "harmful", "guardrail_harmful")
-    if harmful:
-        return _verdict(variant, "do_not_ship", harmful)
     if document["stage"] == "interim":
+        if harmful:
+            return _verdict(variant, "do_not_ship", harmful)
         until = document["experiment"]["decides_on"]
         return _verdict(variant, "keep_running", [{"code": "immature", "detail": f"decides on {until}"}], until)
     against = [
+        *harmful,
         *_of_metrics(variant, document, "worse", "primary_worse"),
         *_harmed_segments(variant, document),
         *_of_guardrails(variant, document, "not_yet", "guardrail_not_proved_safe"),

@@ -168,7 +168,7 @@ def compare_proportions(
     Comparison or NotComputed
         NotComputed when a variant has no units. When nobody or everybody succeeded in both, the pooled variance is
         zero: ``statistic`` and ``pvalue`` are NotComputed, the interval of the effect still holds. Without a success
-        in the control there is no relative effect; without one in the treatment there is no Fieller interval.
+        in the control there is neither a relative effect nor an upper end to its interval: both are NotComputed.
 
     Raises
     ------
@@ -178,14 +178,15 @@ def compare_proportions(
     Notes
     -----
     Test: z with the pooled variance (Pearson's chi-squared without continuity correction). Effect interval:
-    Newcombe's hybrid score (method 10). Relative interval: Fieller with unpooled variances and the normal quantile.
-    The three agree but for tables at the very edge of alpha, where the test decides.
+    Newcombe's hybrid score (method 10). Relative interval: Koopman's, the ratios that the score test does not reject;
+    at a ratio of 1 that is the z test, so it excludes zero exactly when the p-value is below alpha. Newcombe's agrees
+    with both but for tables at the very edge of alpha.
 
     References
     ----------
     .. [1] Newcombe (1998), Statistics in Medicine 17, 873-890.
        doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I
-    .. [2] Fieller (1954), JRSS B 16(2). doi:10.1111/j.2517-6161.1954.tb00159.x
+    .. [2] Koopman (1984), Biometrics 40(2). doi:10.2307/2531405
 
     Examples
     --------
@@ -194,6 +195,8 @@ def compare_proportions(
     (0.007, 0.0551)
     >>> [round(end, 4) for end in result.effect_interval]
     [-0.0002, 0.0142]
+    >>> [round(end, 4) for end in result.relative_interval]
+    [-0.0045, 0.5095]
     """
     _check_choices(alpha, alternative)
     _check_counts(successes_control, n_control, "successes_control", "n_control")
@@ -210,19 +213,24 @@ def compare_proportions(
         statistic = pvalue = NotComputed(f"{word} unit of control and treatment has the outcome, so nothing varies")
     else:
         pvalue = tail_pvalue(statistic, alternative)
+    counts = (successes_control, n_control, successes_treatment, n_treatment)
+    relative_effect = _relative_effect(control.mean, treatment.mean)
+    relative_interval = (
+        relative_effect
+        if isinstance(relative_effect, NotComputed)
+        else score_ratio_interval(*counts, alpha=alpha, alternative=alternative)
+    )
     return Comparison(
         effect=effect,
-        effect_interval=newcombe_interval(
-            successes_control, n_control, successes_treatment, n_treatment, alpha=alpha, alternative=alternative
-        ),
-        relative_effect=_relative_effect(control.mean, treatment.mean),
-        relative_interval=fieller_interval(control, treatment, alpha=alpha, alternative=alternative),
+        effect_interval=newcombe_interval(*counts, alpha=alpha, alternative=alternative),
+        relative_effect=relative_effect,
+        relative_interval=relative_interval,
         statistic=statistic,
         df=None,
         pvalue=pvalue,
         confidence_level=1 - alpha,
         alternative=alternative,
-        method="two-proportion z test (pooled); Newcombe interval; Fieller relative interval",
+        method="two-proportion z test (pooled); Newcombe interval; Koopman relative interval",
         standard_error=math.sqrt(control.squared_error + treatment.squared_error),
     )
 
@@ -848,13 +856,9 @@ def score_ratio_z(
     """
     xc, nc, xt, nt = _floats(successes_control, n_control, successes_treatment, n_treatment)
     ratio = np.asarray(ratio, dtype=float)
-    a = (nc + nt) * ratio
-    b = nt * ratio + xt + nc + xc * ratio
     with np.errstate(invalid="ignore", divide="ignore"):
-        share_c = np.minimum(2 * (xc + xt) / (b + np.sqrt(np.maximum(b * b - 4 * a * (xc + xt), 0))), 1)
-        share_t = np.minimum(ratio * share_c, 1)
-        variance = share_t * (1 - share_t) / nt + np.square(ratio) * share_c * (1 - share_c) / nc
-        return _plain(np.where(variance > 0, (xt / nt - ratio * xc / nc) / np.sqrt(variance), np.nan))
+        contrast, variance = _score_parts(xc, nc, xt, nt, ratio, smaller=np.minimum, root=np.sqrt)
+        return _plain(np.where(variance > 0, contrast / np.sqrt(variance), np.nan))
 
 
 def score_ratio_interval(
@@ -963,13 +967,24 @@ def tail_pvalue(statistic: Any, alternative: Alternative = "two-sided", df: Any 
     return _plain(np.minimum(2 * tail(-np.abs(statistic)), 1.0))
 
 
+def _score_parts(xc: Any, nc: Any, xt: Any, nt: Any, ratio: Any, *, smaller: Any, root: Any) -> tuple[Any, Any]:
+    """Contrast of the score test and its variance; with ``min`` and ``math.sqrt`` 30 times faster on plain numbers."""
+    successes, units = xc + xt, nc + nt
+    b = nt * ratio + xt + nc + xc * ratio
+    # Nothing under the root is negative but by rounding.
+    share_c = smaller(2 * successes / (b + root(abs(b * b - 4 * units * ratio * successes))), 1.0)
+    share_t = smaller(ratio * share_c, 1.0)
+    variance = share_t * (1 - share_t) / nt + ratio * ratio * share_c * (1 - share_c) / nc
+    return xt / nt - ratio * xc / nc, variance
+
+
 def _score_root(counts: tuple[int, int, int, int], target: float, direction: float) -> float:
     """Ratio at which the score statistic, which falls with the ratio, equals ``target``."""
 
     def distance(log_ratio: float) -> float:
-        statistic = score_ratio_z(*counts, ratio=math.exp(log_ratio))
-        # nan only where both shares are 1, on the estimate itself.
-        return direction * ((0.0 if math.isnan(statistic) else statistic) - target)
+        contrast, variance = _score_parts(*counts, math.exp(log_ratio), smaller=min, root=math.sqrt)
+        # No variance only where both shares are 1, on the estimate itself.
+        return direction * ((contrast / math.sqrt(variance) if variance > 0 else 0.0) - target)
 
     control, n_control, treatment, n_treatment = counts
     near = math.log(max(treatment, 0.5) / n_treatment) - math.log(max(control, 0.5) / n_control)

@@ -490,7 +490,7 @@ def _draw(rows: Sequence[dict[str, Any]], *, band: float = 0.0) -> str:
     reach = sorted(
         max(abs(end) for end in (*entry, *row["marks"]) if end is not None) for row in rows if (entry := row["range"])
     )
-    wanted = max(min(reach[-1], 2 * reach[len(reach) // 2]), band) * 1.08
+    wanted = max(min(reach[-1], 1.5 * reach[len(reach) // 2]), band) * 1.08
     limit = next((scale for scale in _SCALES if scale >= wanted), _SCALES[-1])
     for row in rows:
         row["bar"] = _bar(row, limit, band) if row["range"] else []
@@ -690,7 +690,8 @@ def _all_safe(night: Mapping[str, Any]) -> str:
     count = len(night["guardrails"])
     if not count:
         return "No guardrail is declared."
-    return "The guardrail is proved safe." if count == 1 else f"All {count} guardrails are proved safe."
+    all_of_them = {1: "The guardrail is", 2: "Both guardrails are"}.get(count, f"All {count} guardrails are")
+    return f"{all_of_them} proved safe."
 
 
 def _guardrail_reason(reason: Mapping[str, Any], variant: str, night: Mapping[str, Any]) -> str:
@@ -884,6 +885,7 @@ def _table(key: str, heading: str, notes: Iterable[str], columns: Sequence[str],
         "heading": heading,
         "note": " ".join(filter(None, notes)),
         "columns": list(columns),
+        "bar_note": "The double line in a bar is the margin." if key == "guardrails" else "",
         "groups": [group for group in groups if group["rows"]],
     }
 
@@ -942,7 +944,7 @@ def _guardrails(night: Mapping[str, Any]) -> dict[str, Any]:
     tally = _word_tally(rows, [word for _, word, _ in _OUTCOMES.values()])
     notes = (
         "Safe: the interval stays short of the margin. Harmful: an interval widened for every planned night lies "
-        "beyond it. The double line in a bar is the margin.",
+        "beyond it.",
         "Interim reading: only harm can be proved before the horizon." if night["stage"] != "final" else "",
         "p is for staying short of the margin." if any(row["side"] for row in rows) else "",
     )
@@ -985,7 +987,7 @@ def _segments(night: Mapping[str, Any]) -> dict[str, Any]:
         for comparison in _shown(segment):
             row = _row(comparison) | {"name": _name(segment["value"])}
             row["note"] = ", ".join(filter(None, ("protected" if segment["protected"] else "", row["n"])))
-            row["side"] = _pvalue(comparison.get("pvalue_adjusted"), night, "adjusted p")
+            row["side"] = _pvalue(comparison.get("pvalue_adjusted"), night)
             family = max(family, comparison.get("family_size") or 1)
             title = _title(night, segment["metric"]) if len(metrics) > 1 else ""
             place = (row["variant"] if night["several"] else "", _name(segment["name"]), title)
@@ -1004,7 +1006,8 @@ def _family_note(family: int, rows: Sequence[Mapping[str, Any]]) -> str:
     levels = sorted({row["level"] for row in rows if row["level"]})
     if family == 1 or not levels:
         return _level_note(rows)
-    return f"Bonferroni-adjusted for {family} comparisons: intervals at {_listed(levels)}."
+    adjusted = "Intervals and p" if any(row["side"] for row in rows) else "Intervals"
+    return f"{adjusted} are Bonferroni-adjusted for {family} comparisons: intervals at {_listed(levels)}."
 
 
 def _segment_heading(night: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -1071,7 +1074,7 @@ def _ratio(night: Mapping[str, Any]) -> dict[str, Any]:
     statistic, probability = _number(ratio["statistic"]), _number(ratio["pvalue"])
     note = _reason_missing(ratio["pvalue"])
     if statistic is not None and probability is not None:
-        chance = _probability(probability).removeprefix("= ")
+        chance = f"{probability:.2g}" if probability < 0.99 else "above 0.99"
         note = (
             f"Chi-squared {statistic:,.2f}, {_plural(ratio['df'], 'degree')} of freedom: by chance alone a split at "
             f"least this uneven has probability {chance}; the alarm is below {ratio['alarm_below']:.2g}"
@@ -1117,7 +1120,7 @@ def _share(fraction: float) -> str:
 def _days(entry: Mapping[str, Any]) -> str:
     start, end = entry["delay_days"], entry["delay_days"] + entry["window_days"]
     window = f"{start} to {end} days" if start else _plural(end, "day")
-    return window + (f" + {entry['lag_days']} lag" if entry["lag_days"] else "")
+    return window + (f" and {_plural(entry['lag_days'], 'day')} of lag" if entry["lag_days"] else "")
 
 
 def _per_variant(counts: Mapping[str, int]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +20,11 @@ class DuckDBWarehouse:
     def __init__(self, path: str | Path):
         self.name = str(path)
         try:
-            self._connection = duckdb.connect(self.name, read_only=True, config={"threads": 1})
+            # By default DuckDB spills beside the file, which may lie on a read-only volume.
+            spill = str(Path(tempfile.gettempdir()) / f"abtest_duckdb_{os.getuid()}")
+            self._connection = duckdb.connect(
+                self.name, read_only=True, config={"threads": 1, "temp_directory": spill}
+            )
             self._connection.execute("SET TimeZone = 'UTC'")
         except duckdb.Error as error:
             raise ConnectionError(

@@ -1,0 +1,357 @@
+"""One DAG an experiment, ``abtest__<key>``, from the YAML files in ``experiments/``. This text is the runbook.
+
+A night
+-------
+The run with the data interval [D, D+1) makes the report *as of* D+1: it reads what happened before 00:00 UTC of that
+day. Nights run from the day after ``starts_on`` to ``decides_on``. Every task is one call into `abtest_lib`, and can be
+repeated by hand with the verb of the same name, ``abtest <task> …``.
+
+``outcomes_ready``   waits, in the triggerer, until the sources are loaded; fails after ABTEST_WAIT_HOURS (24)
+``collect``          reads the warehouse once, writes the night's folder and hands on its path
+``sample_ratio``     are the variants as large as designed? If not, the next three are skipped, the verdict is invalid
+``significance``, ``segments``, ``guardrails``
+``decide``           one verdict a treatment
+``report``           writes the report and makes it the current one of its night
+``deliver_email``, ``deliver_slack``
+``alert_owner``      runs last on every night; skipped when nothing failed
+
+A task is red
+-------------
+The owner and the people under ``alerts:`` in ``sources.yaml`` have been told which task, why, and what to do. The same
+text is the last line of the task's log. Wrong definitions and broken promises of the warehouse fail at once; everything
+else is tried three times.
+
+1. ``outcomes_ready``: the text names the source that is missing. Load it, then clear this task.
+2. ``definition`` (the only task of a DAG tagged *broken*): the text names file, line and remedy. The DAG grows its real
+   tasks again within a minute of the file's repair; then backfill the nights that were lost.
+3. ``collect``: the text names table and column. Repair the data or the definition, then clear this task with
+   *downstream*.
+4. ``deliver_*``: clear it. A message that was taken by the server is not sent again.
+5. ``alert_owner``: the alert itself could not be delivered. The reasons are in its log; look at the connection
+   ``abtest_smtp`` or ``abtest_slack``.
+
+Run a past night again
+----------------------
+Trigger, *Backfill*, pick the first and last *day of data*. A backfill writes beside what is there and publishes
+nothing, unless ``deliver`` is ticked in the form. Manual runs are refused: one at an odd hour would analyse another
+day than it says. Cancel a backfill only to drop its nights: a run that is cleared after a cancel never starts.
+
+Settings
+--------
+ABTEST_EXPERIMENTS, ABTEST_RESULTS, ABTEST_WAREHOUSE (or connection ``abtest_warehouse``); connections ``abtest_smtp``
+and ``abtest_slack``; ABTEST_POLL_SECONDS (60), ABTEST_WAIT_HOURS (24), ABTEST_RETRY_SECONDS (60). The triggerer does
+not reload code: restart it after an upgrade. A new or changed YAML needs no restart.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import html
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from abtest_connections import (
+    experiments_folder,
+    if_connected,
+    results_folder,
+    slack_endpoint,
+    smtp_server,
+    warehouse_url,
+)
+from abtest_sensors import OutcomesReadySensor
+from airflow.sdk import (
+    DAG,
+    CronDataIntervalTimetable,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    TriggerRule,
+    get_current_context,
+    get_parsing_context,
+    task,
+)
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
+
+from abtest_lib import definitions, failures
+from abtest_lib.definitions import Experiment
+from abtest_lib.errors import DataError, DefinitionError
+
+PREFIX = "abtest__"
+AS_OF = "{{ data_interval_end.strftime('%Y-%m-%d') }}"
+# A broken file has no dates: its DAG needs some first day, and runs only the latest night because catchup is off.
+BROKEN_SINCE = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+
+EVERY_TASK = {
+    "retries": 2,
+    "retry_delay": dt.timedelta(seconds=float(os.environ.get("ABTEST_RETRY_SECONDS") or 60)),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": dt.timedelta(minutes=10),
+    "retry_policy": ExceptionRetryPolicy(
+        rules=[
+            RetryRule(
+                exception=[DefinitionError, DataError],
+                action=RetryAction.FAIL,
+                reason="another try would read the same definition and the same data",
+            )
+        ]
+    ),
+    "execution_timeout": dt.timedelta(minutes=20),
+}
+NIGHTLY = {
+    "catchup": False,
+    # One at a time, in order: the looks of an experiment follow each other.
+    "max_active_runs": 1,
+    "allowed_run_types": ["scheduled", "backfill"],
+    "dagrun_timeout": dt.timedelta(days=2),
+    # A definition that was merged is meant to run; nobody has to find the switch.
+    "is_paused_upon_creation": False,
+}
+DELIVER = Param(
+    False,
+    type="boolean",
+    title="Deliver",
+    description_md="Backfills only: also send each night's report by e-mail and Slack. Off: the reports are written "
+    "and nobody gets a message. Scheduled nights always deliver.",
+)
+
+
+@task
+def collect(key: str, as_of: str) -> str:
+    from abtest_lib import definitions, pipeline, warehouse
+
+    with _night_step("collect", key, as_of):
+        experiment = definitions.load_experiment(experiments_folder(), key)
+        with warehouse.connect(warehouse_url()) as source:
+            return str(pipeline.collect(experiment, dt.date.fromisoformat(as_of), source, results_folder()))
+
+
+@task
+def sample_ratio(key: str, as_of: str, night: str) -> str:
+    return _analyse("sample_ratio", key, as_of, night)
+
+
+@task
+def significance(key: str, as_of: str, night: str) -> str:
+    return _analyse("significance", key, as_of, night)
+
+
+@task
+def segments(key: str, as_of: str, night: str) -> str:
+    return _analyse("segments", key, as_of, night)
+
+
+@task
+def guardrails(key: str, as_of: str, night: str) -> str:
+    return _analyse("guardrails", key, as_of, night)
+
+
+@task(trigger_rule=TriggerRule.NONE_FAILED)
+def decide(key: str, as_of: str, night: str) -> str:
+    return _analyse("decide", key, as_of, night)
+
+
+@task
+def report(key: str, as_of: str, night: str) -> str:
+    return _analyse("report", key, as_of, night)
+
+
+@task
+def deliver_email(key: str, as_of: str, night: str) -> list[str]:
+    from pathlib import Path
+
+    from abtest_lib import delivery
+
+    with _night_step("deliver_email", key, as_of):
+        _skip_unless_delivered()
+        return delivery.deliver_email(Path(night), smtp_server())
+
+
+@task
+def deliver_slack(key: str, as_of: str, night: str, channel: str | None) -> list[str]:
+    from pathlib import Path
+
+    from abtest_lib import delivery
+
+    with _night_step("deliver_slack", key, as_of):
+        _skip_unless_delivered()
+        if not channel:
+            raise AirflowSkipException(f"{key}: names no Slack channel; add notify.slack to its file to have one.")
+        return delivery.deliver_slack(Path(night), slack_endpoint())
+
+
+@task
+def definition(key: str, as_of: str) -> None:
+    with _night_step("definition", key, as_of):
+        definitions.load_experiment(experiments_folder(), key)
+        raise DefinitionError(
+            f"{key}: its definition was wrong when Airflow last read it, and is right now. The DAG gets its tasks back "
+            "within a minute; then backfill this night."
+        )
+
+
+@task
+def alert_owner(key: str, as_of: str) -> list[str]:
+    from abtest_lib import delivery
+
+    context = get_current_context()
+    run_id, instance = context["run_id"], context["ti"]
+    states = instance.get_task_states(dag_id=instance.dag_id, run_ids=[run_id])[run_id]
+    failed = [task_id for task_id, state in states.items() if state == "failed"]
+    if not failed:
+        raise AirflowSkipException("Nothing failed.")
+    recorded = failures.read(results_folder(), key, as_of)
+    told = {task_id: recorded.get(task_id, "It ended without a message; see its log.") for task_id in failed}
+    return delivery.alert_owner(
+        key,
+        as_of,
+        told,
+        experiments_folder=experiments_folder(),
+        results_folder=results_folder(),
+        server=if_connected(smtp_server),
+        slack=if_connected(slack_endpoint),
+    )
+
+
+def _analyse(step: str, key: str, as_of: str, night: str) -> str:
+    from pathlib import Path
+
+    from abtest_lib import pipeline
+
+    with _night_step(step, key, as_of):
+        try:
+            return str(getattr(pipeline, step)(Path(night)))
+        except pipeline.Withheld as reason:
+            raise AirflowSkipException(str(reason)) from None
+
+
+@contextmanager
+def _night_step(task_id: str, key: str, as_of: str) -> Iterator[None]:
+    """Keep the reason of a failure where `alert_owner` finds it; a new try starts without one."""
+    failures.clear(results_folder(), key, as_of, task_id)
+    try:
+        yield
+    except AirflowSkipException:
+        raise
+    except (Exception, AirflowTaskTimeout) as error:
+        failures.record(results_folder(), key, as_of, task_id, error)
+        raise
+
+
+def _skip_unless_delivered() -> None:
+    context = get_current_context()
+    if context["dag_run"].run_type == "backfill" and not context["params"]["deliver"]:
+        raise AirflowSkipException("A backfill delivers only when 'deliver' is ticked in its form.")
+
+
+def _experiment_dag(experiment: Experiment) -> DAG:
+    key = experiment.key
+    with DAG(
+        dag_id=PREFIX + key,
+        description=experiment.title,
+        doc_md=_doc_md(experiment),
+        # Nights as of starts_on + 1 … decides_on: the first and last interval begin a day earlier.
+        start_date=_midnight(experiment.starts_on),
+        end_date=_midnight(experiment.decides_on) - dt.timedelta(days=1),
+        default_args={**EVERY_TASK, "owner": experiment.owner},
+        tags=_tags(experiment.team, experiment.owner),
+        params={"deliver": DELIVER},
+        schedule=CronDataIntervalTimetable("0 0 * * *", "UTC"),
+        **NIGHTLY,
+    ) as dag:
+        night = collect(key, AS_OF)
+        ready = OutcomesReadySensor(task_id="outcomes_ready", experiment_key=key)
+        ratio = sample_ratio(key, AS_OF, night)
+        analyses = [step(key, AS_OF, night) for step in (significance, segments, guardrails)]
+        verdict = decide(key, AS_OF, night)
+        written = report(key, AS_OF, night)
+        deliveries = [
+            deliver_email(key, AS_OF, night),
+            deliver_slack(key, AS_OF, night, experiment.notify.slack),
+        ]
+        ready >> night >> ratio >> analyses >> verdict >> written >> deliveries
+        _alert_after([ready, night, ratio, *analyses, verdict, written, *deliveries], key)
+    return dag
+
+
+def _broken_dag(key: str, error: DefinitionError) -> DAG:
+    with DAG(
+        dag_id=PREFIX + re.sub(r"[^\w.-]", "_", key),
+        description="This experiment's definition is broken.",
+        doc_md=f"**This experiment's definition is broken; it is not analysed.**\n\n{_escaped(str(error), '  ')}",
+        start_date=BROKEN_SINCE,
+        default_args=EVERY_TASK,
+        tags=_tags("broken"),
+        params={"deliver": DELIVER},
+        schedule=CronDataIntervalTimetable("0 0 * * *", "UTC"),
+        **NIGHTLY,
+    ) as dag:
+        _alert_after([definition(key, AS_OF)], key)
+    return dag
+
+
+def _alert_after(tasks: list, key: str) -> None:
+    # A teardown, because it waits for *all* tasks (one alert names every failure) and because the state of the run is
+    # then that of the tasks before it: an ordinary last task would turn a failed night green by succeeding.
+    tasks >> alert_owner(key, AS_OF).as_teardown()
+
+
+def _doc_md(experiment: Experiment) -> str:
+    rows = {
+        "Hypothesis": experiment.hypothesis,
+        "Owner": experiment.owner,
+        "Team": experiment.team or "–",
+        "Variants": ", ".join(f"{name} {weight:g}" for name, weight in experiment.weights.items())
+        + f" (control: {experiment.control})",
+        "Enrolment": f"{experiment.starts_on} up to, not including, {experiment.ends_on}",
+        "Decides on": str(experiment.decides_on),
+        "Primary": _metrics(experiment, experiment.primary),
+        "Smallest effect that matters": f"{100 * experiment.smallest_effect:g} % relative",
+        "Secondary": _metrics(experiment, experiment.secondary),
+        "Guardrails": ", ".join(f"{g.metric} (margin {100 * g.margin:g} %)" for g in experiment.guardrails) or "–",
+        "Segments": ", ".join(s.attribute + " (protected)" * s.protected for s in experiment.segments) or "–",
+    }
+    table = "\n".join(f"| {_escaped(name)} | {_escaped(text)} |" for name, text in rows.items())
+    return f"### {_escaped(experiment.title)}\n\n| | |\n|---|---|\n{table}\n\n{_how_to()}"
+
+
+def _how_to() -> str:
+    return (
+        "To run past nights again: Trigger, *Backfill*, and pick the first and last day of data. "
+        "When a task is red, its log ends with what is wrong and what to do; the runbook is on top of this DAG's code."
+    )
+
+
+def _metrics(experiment: Experiment, names: tuple[str, ...]) -> str:
+    return ", ".join(f"{experiment.metrics[name].title} ({name})" for name in names) or "–"
+
+
+def _escaped(text: str, line_end: str = "") -> str:
+    """Show text as it is: no HTML, no Markdown, no end of a table cell."""
+    lines = [re.sub(r"([\\`*_\[\]#|~])", r"\\\1", html.escape(line, quote=False)) for line in text.splitlines()]
+    return f"{line_end}\n".join(lines) if line_end else " ".join(lines)
+
+
+def _tags(*names: str | None) -> list[str]:
+    return ["abtest", *sorted({name[:100] for name in names if name})]
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
+
+
+def _dags() -> Iterator[DAG]:
+    only = get_parsing_context().dag_id
+    for key in definitions.experiment_keys(experiments_folder()):
+        if only and only != PREFIX + re.sub(r"[^\w.-]", "_", key):
+            continue
+        try:
+            yield _experiment_dag(definitions.load_experiment(experiments_folder(), key))
+        except DefinitionError as error:
+            yield _broken_dag(key, error)
+
+
+for _dag in _dags():
+    globals()[_dag.dag_id] = _dag

@@ -1,0 +1,52 @@
+"""Print, as one line of JSON, the repository's DAGs as they come back from Airflow's serialised form."""
+
+import json
+import sys
+from pathlib import Path
+
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+
+
+def describe_dag(parsed):
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(parsed))
+    return {
+        "start": str(dag.start_date),
+        "end": str(dag.end_date),
+        "timetable": type(dag.timetable).__name__,
+        "catchup": dag.catchup,
+        "max_active_runs": dag.max_active_runs,
+        "allowed_run_types": sorted(dag.allowed_run_types),
+        "dagrun_hours": dag.dagrun_timeout.total_seconds() / 3600,
+        "tags": sorted(dag.tags),
+        "doc": dag.doc_md,
+        "params": dag.params.dump(),
+        "tasks": {task.task_id: describe_task(task, parsed.get_task(task.task_id)) for task in dag.tasks},
+    }
+
+
+def describe_task(task, parsed):
+    return {
+        "rule": str(task.trigger_rule),
+        "upstream": sorted(task.upstream_task_ids),
+        "retries": task.retries,
+        "retry_seconds": task.retry_delay.total_seconds(),
+        "minutes": task.execution_timeout and task.execution_timeout.total_seconds() / 60,
+        "owner": task.owner,
+        "teardown": task.is_teardown,
+        "fails_at_once": [rule.exception_path for rule in parsed.retry_policy.rules],
+        "from_trigger": task.start_from_trigger,
+    }
+
+
+bag = DagBag(str(DAGS))
+answer = {
+    "errors": bag.import_errors,
+    "dags": {dag_id: describe_dag(dag) for dag_id, dag in bag.dags.items()},
+    "imported": sorted(
+        {name.split(".")[0] for name in sys.modules} & {"pandas", "scipy", "numpy", "duckdb", "pyarrow"}
+    ),
+}
+print(json.dumps(answer))

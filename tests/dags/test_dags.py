@@ -1,0 +1,121 @@
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from abtest_lib import definitions
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+UPSTREAM = {
+    "outcomes_ready": set(),
+    "collect": {"outcomes_ready"},
+    "sample_ratio": {"collect"},
+    "significance": {"sample_ratio"},
+    "segments": {"sample_ratio"},
+    "guardrails": {"sample_ratio"},
+    "decide": {"significance", "segments", "guardrails"},
+    "report": {"decide"},
+    "deliver_email": {"report"},
+    "deliver_slack": {"report"},
+}
+
+
+@pytest.fixture(scope="module")
+def ours(described):
+    return described(REPOSITORY / "experiments")
+
+
+@pytest.fixture(scope="module")
+def mixed(described, definitions_folder):
+    return described(definitions_folder, ABTEST_RETRY_SECONDS="3")
+
+
+def test_every_experiment_of_the_repository_has_its_dag(ours):
+    keys = definitions.experiment_keys(REPOSITORY / "experiments")
+    assert ours["errors"] == {}
+    assert sorted(ours["dags"]) == [f"abtest__{key}" for key in keys]
+
+
+def test_parsing_imports_no_heavy_library(ours):
+    assert ours["imported"] == []
+
+
+def test_a_night_has_the_steps_in_order(mixed):
+    tasks = mixed["dags"]["abtest__checkout"]["tasks"]
+    assert set(tasks) == {*UPSTREAM, "alert_owner"}
+    for step, before in UPSTREAM.items():
+        # Beside its predecessors a step may depend on `collect`, whose path it is given.
+        assert before <= set(tasks[step]["upstream"]) <= before | {"collect"}, step
+    assert set(tasks["alert_owner"]["upstream"]) == set(UPSTREAM)
+
+
+def test_decide_runs_after_withheld_analyses_but_not_after_failed_ones(mixed):
+    tasks = mixed["dags"]["abtest__checkout"]["tasks"]
+    assert tasks["decide"]["rule"] == "none_failed"
+    assert {tasks[step]["rule"] for step in UPSTREAM if step != "decide"} == {"all_success"}
+
+
+def test_alert_waits_for_all_tasks_and_has_no_say_in_the_state_of_the_run(mixed):
+    alert = mixed["dags"]["abtest__checkout"]["tasks"]["alert_owner"]
+    assert alert["teardown"]
+    assert alert["rule"] == "all_done_setup_success"
+
+
+def test_nights_run_from_the_first_day_of_data_to_the_deciding_night(mixed):
+    dag = mixed["dags"]["abtest__checkout"]
+    assert dag["timetable"] == "CronDataIntervalTimetable"
+    # The interval [4 March, 5 March) is the night as of 5 March = decides_on; runs are dated by their start.
+    assert dt.datetime.fromisoformat(dag["start"]) == dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
+    assert dt.datetime.fromisoformat(dag["end"]) == dt.datetime(2026, 3, 4, tzinfo=dt.UTC)
+    assert not dag["catchup"]
+    assert dag["max_active_runs"] == 1
+    assert dag["dagrun_hours"] == 48
+
+
+def test_manual_runs_are_refused(mixed):
+    assert mixed["dags"]["abtest__checkout"]["allowed_run_types"] == ["backfill", "scheduled"]
+
+
+def test_every_task_is_retried_except_after_errors_that_would_come_again(mixed):
+    for task_id, task in mixed["dags"]["abtest__checkout"]["tasks"].items():
+        assert task["retries"] == 2
+        assert task["retry_seconds"] == 3
+        assert task["fails_at_once"] == ["abtest_lib.errors.DefinitionError,abtest_lib.errors.DataError"]
+        assert task["minutes"] == (None if task_id == "outcomes_ready" else 20)
+        assert task["owner"] == "ana@example.com"
+        assert task["from_trigger"] == (task_id == "outcomes_ready")
+
+
+def test_a_backfill_delivers_nothing_unless_asked(mixed):
+    assert mixed["dags"]["abtest__checkout"]["params"] == {"deliver": False}
+
+
+def test_documentation_shows_the_analysts_words_as_text(mixed):
+    dag = mixed["dags"]["abtest__checkout"]
+    assert "&lt;b&gt;visitors&lt;/b&gt; finish \\| their order." in dag["doc"]
+    assert "2026-03-05" in dag["doc"]
+    assert dag["tags"] == ["abtest", "ana@example.com", "payments"]
+
+
+def test_a_broken_file_becomes_one_failing_dag_and_hides_no_other(mixed):
+    assert mixed["errors"] == {}
+    assert sorted(mixed["dags"]) == ["abtest__banner", "abtest__checkout", "abtest__refund_flow", "abtest__typo"]
+    broken = mixed["dags"]["abtest__typo"]
+    assert set(broken["tasks"]) == {"definition", "alert_owner"}
+    assert "broken" in broken["tags"]
+    assert "typo.yaml" in broken["doc"]
+
+
+@pytest.mark.parametrize("name", ["sources.yaml", "metrics.yaml"])
+def test_a_broken_catalogue_breaks_every_experiment_visibly(described, tmp_path, definitions_folder, name):
+    for path in definitions_folder.glob("*.yaml"):
+        (tmp_path / path.name).write_text(path.read_text() if path.name != name else "- not: [a, mapping")
+    found = described(tmp_path)
+    assert found["errors"] == {}
+    assert len(found["dags"]) == 4
+    assert all("broken" in dag["tags"] for dag in found["dags"].values())
+
+
+def test_a_task_parses_only_its_own_dag(described, definitions_folder):
+    found = described(definitions_folder, _AIRFLOW_PARSING_CONTEXT_DAG_ID="abtest__checkout")
+    assert sorted(found["dags"]) == ["abtest__checkout"]

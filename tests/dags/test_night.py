@@ -1,0 +1,124 @@
+"""Nights under a real scheduler, triggerer, dag-processor and API, with a real mail server and a local Slack."""
+
+import datetime as dt
+
+import pytest
+
+from demo.airflow_local import LocalAirflow, LocalAirflowError, connections
+from demo.receivers import MailReceiver, SlackReceiver
+
+# The night as of 5 March decides (tests/dags/conftest.py); its data is that of the 4th.
+DATA_ON = dt.date(2026, 3, 4)
+
+
+class Nights:
+    """What happened: the end of each run, its tasks, and the messages."""
+
+    def __init__(self, airflow, mail, slack, results):
+        self.airflow, self.mail, self.slack, self.results = airflow, mail, slack, results
+
+    def run(self, key):
+        return self.airflow.runs(f"abtest__{key}")[str(DATA_ON)]
+
+    def tasks(self, key):
+        return self.airflow.task_states(f"abtest__{key}", self.run(key)["dag_run_id"])
+
+    def log(self, key, task_id):
+        return self.airflow.task_log(f"abtest__{key}", self.run(key)["dag_run_id"], task_id)
+
+    def mails_to(self, recipient):
+        return [mail.message for mail in self.mail.messages if recipient in mail.recipients]
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory, definitions_folder, module_warehouse):
+    folder = tmp_path_factory.mktemp("night")
+    with MailReceiver(folder / "mail") as mail, SlackReceiver(folder / "slack") as slack:
+        env = {
+            "ABTEST_EXPERIMENTS": str(definitions_folder),
+            "ABTEST_WAREHOUSE": str(module_warehouse),
+            "ABTEST_RESULTS": str(folder / "results"),
+            "ABTEST_POLL_SECONDS": "1",
+            "ABTEST_RETRY_SECONDS": "1",
+            **connections(mail, slack),
+        }
+        with LocalAirflow(folder / "airflow", env) as airflow:
+            asked = {"checkout": {"deliver": True}, "banner": {}, "refund_flow": {}, "typo": {}}
+            airflow.wait_for_dags(*(f"abtest__{key}" for key in asked))
+            for key, conf in asked.items():
+                airflow.backfill(f"abtest__{key}", DATA_ON, conf)
+            for key in asked:
+                airflow.wait(f"abtest__{key}", DATA_ON)
+            yield Nights(airflow, mail, slack, folder / "results")
+
+
+def test_a_good_night_is_green_to_the_last_task(nights):
+    states = nights.tasks("checkout")
+    assert states.pop("alert_owner") == "skipped"
+    assert set(states.values()) == {"success"}, states
+    assert nights.run("checkout")["state"] == "success"
+
+
+def test_a_good_night_sends_one_mail_and_one_slack_message(nights):
+    assert len(nights.mails_to("checkout@example.com")) == 1
+    assert [message["channel"] for message in nights.slack.messages].count("#checkout") == 1
+
+
+def test_the_report_of_a_good_night_is_in_the_results(nights):
+    night = nights.results / "checkout" / "2026-03-05"
+    assert (night / (night / "current").read_text().strip() / "report.html").is_file()
+
+
+def test_a_failed_sample_ratio_skips_the_effects_and_still_reports(nights):
+    states = nights.tasks("banner")
+    assert {states[step] for step in ("significance", "segments", "guardrails")} == {"skipped"}
+    assert {states[step] for step in ("sample_ratio", "decide", "report")} == {"success"}
+    assert "did not fall into the variants as designed" in nights.log("banner", "significance")
+
+
+def test_a_backfill_is_not_delivered_unless_asked(nights):
+    states = nights.tasks("banner")
+    assert states["report"] == "success"
+    assert (states["deliver_email"], states["deliver_slack"]) == ("skipped", "skipped")
+    assert nights.run("banner")["state"] == "success"
+    assert "delivers only when 'deliver' is ticked" in nights.log("banner", "deliver_email")
+
+
+def test_a_night_without_its_table_is_red_and_names_the_table(nights):
+    assert nights.run("refund_flow")["state"] == "failed"
+    assert nights.tasks("refund_flow")["outcomes_ready"] == "failed"
+    assert "refunds" in nights.log("refund_flow", "outcomes_ready")
+
+
+def test_the_owner_of_a_failed_night_is_told_what_failed_and_why(nights):
+    assert nights.tasks("refund_flow")["alert_owner"] == "success"
+    (alert,) = nights.mails_to("ben@example.com")
+    text = alert.get_body(("plain",)).get_content()
+    assert "outcomes_ready" in text
+    assert "refunds" in text
+    assert any(message["channel"] == "#alerts" and "refunds" in message["text"] for message in nights.slack.messages)
+
+
+def test_the_owner_of_a_good_night_gets_no_alert(nights):
+    assert nights.mails_to("ana@example.com") == []
+
+
+def test_a_broken_definition_fails_its_own_night_only(nights):
+    assert nights.run("typo")["state"] == "failed"
+    assert nights.tasks("typo") == {"definition": "failed", "alert_owner": "success"}
+    assert "typo.yaml:" in nights.log("typo", "definition")
+    assert nights.airflow.import_errors() == []
+    assert any("typo.yaml:" in mail.get_body(("plain",)).get_content() for mail in nights.mails_to("cleo@example.com"))
+
+
+def test_errors_that_would_come_again_are_not_tried_again(nights):
+    run = nights.run("typo")["dag_run_id"]
+    found = nights.airflow.request("GET", f"/api/v2/dags/abtest__typo/dagRuns/{run}/taskInstances/definition")
+    assert found["try_number"] == 1
+
+
+def test_a_manual_run_is_refused(nights):
+    with pytest.raises(LocalAirflowError, match="manual"):
+        nights.airflow.request(
+            "POST", "/api/v2/dags/abtest__checkout/dagRuns", {"logical_date": "2026-03-03T12:00:00Z"}
+        )
