@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import ctypes
 import datetime as dt
 import json
 import os
@@ -48,6 +47,23 @@ if "scheduler" in sys.argv:
         with contextlib.suppress(Exception):  # the task that needs it says better what is wrong
             importlib.import_module(name)
 '''
+
+
+# A supervisor that is killed cannot stop anything: this process sees its pipe close and does it instead. Asking the
+# kernel to signal the components is not enough, because a scheduler that ends amid a task can wait for ever.
+GUARD = """\
+import contextlib, os, signal, sys, time
+groups = []
+for line in sys.stdin:
+    if line == "done\\n":
+        sys.exit()
+    groups.append(int(line))
+for number, pause in ((signal.SIGTERM, 15), (signal.SIGKILL, 0)):
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(group, number) if pause else os.killpg(group, number)
+    time.sleep(pause)
+"""
 
 
 class LocalAirflowError(Exception):
@@ -96,6 +112,7 @@ class LocalAirflow:
         self.timeout = timeout
         self._extra = dict(env or {})
         self._processes: dict[str, subprocess.Popen] = {}
+        self._guard: subprocess.Popen | None = None
         self._token: str | None = None
 
     def __enter__(self) -> LocalAirflow:
@@ -117,6 +134,9 @@ class LocalAirflow:
         _write_private(self.home / "passwords.json", json.dumps({USER: self.password}))
         (self.home / "config" / "airflow_local_settings.py").write_text(LOCAL_SETTINGS, encoding="utf-8")
         self._environment = self._environment_of_components()
+        self._guard = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-S", "-c", GUARD], stdin=subprocess.PIPE, text=True, start_new_session=True
+        )
         # The API server takes longest and needs no table until it is asked something: it starts beside the migration.
         self._run("api-server")
         self._migrate(deadline)
@@ -192,18 +212,19 @@ class LocalAirflow:
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C in the terminal is for the supervisor alone; it stops the components in order.
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
         self._processes[name] = process
+        self._guard.stdin.write(f"{process.pid}\n")
+        self._guard.stdin.flush()
         return process
 
     def stop(self) -> None:
-        """Stop every component and wait for it; kill what has not ended after 30 seconds."""
+        """Stop every component and wait for it; kill what has not ended after 15 seconds."""
         running = [process for process in self._processes.values() if process.poll() is None]
         for process in running:
             # The component alone, not its group: workers that are signalled too leave the scheduler hanging.
             process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 15
         for process in running:
             try:
                 process.wait(max(0.1, deadline - time.monotonic()))
@@ -214,6 +235,9 @@ class LocalAirflow:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self._processes.clear()
+        if self._guard:
+            self._guard.communicate("done\n")
+            self._guard = None
 
     def check(self) -> None:
         """Raise if a component has died.
@@ -437,12 +461,6 @@ def _write_private(path: Path, text: str) -> None:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
-
-
-def _end_with_parent() -> None:
-    """Ask Linux to stop this component when the supervisor is killed without a chance to do so."""
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def main() -> None:

@@ -53,7 +53,9 @@ def main() -> int:
         with LocalAirflow(DEMO / "airflow", environment) as airflow:
             say(f"Airflow is up at {airflow.url}")
             for count, (key, future) in enumerate(waiting.items(), 1):
-                say(f"nights before the last one, without Airflow: {key}, {future.result()} nights ({count} of {len(waiting)})")
+                say(
+                    f"nights before the last one, without Airflow: {key}, {future.result()} nights ({count} of {len(waiting)})"
+                )
             _keep_history()
             states = _run_last_nights(airflow, nights, say)
             say("stopping Airflow …")
@@ -100,7 +102,11 @@ def _keep_history() -> None:
 
 def _empty_mailboxes(nights: dict[str, dt.date]) -> None:
     """Forget what an earlier demo delivered: nobody read it, and this one is to deliver again."""
-    for folder in (DEMO / "mail", DEMO / "slack", *(RESULTS / key / str(night) / "outbox" for key, night in nights.items())):
+    for folder in (
+        DEMO / "mail",
+        DEMO / "slack",
+        *(RESULTS / key / str(night) / "outbox" for key, night in nights.items()),
+    ):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -132,7 +138,9 @@ def _print_table(nights: dict[str, dt.date], states: dict[str, str]) -> int:
             until = f" until {one['until']}" if one["until"] else ""
             path = str((folder / "report.html").relative_to(REPOSITORY))
             rows.append((key, str(night), one["variant"], WORDS[one["verdict"]] + until, path))
-        right = right and {one["variant"]: (one["verdict"], one["reasons"][0]["code"]) for one in verdicts} == dict(warehouse.TRUTH[key])
+        right = right and {one["variant"]: (one["verdict"], one["reasons"][0]["code"]) for one in verdicts} == dict(
+            warehouse.TRUTH[key]
+        )
     _print_rows(rows)
     if right:
         print("\nEvery verdict is the one that the sample data was made for. Next: make airflow")

@@ -16,6 +16,8 @@ STARTS_ON = dt.date(2026, 3, 2)
 # Enrolment ends on 4 March and the metric's window is a day: the night of 5 March, with the data of the 4th, decides.
 DATA_ON = dt.date(2026, 3, 4)
 AS_OF = dt.date(2026, 3, 5)
+# Of the experiment "tonight" the deciding night is the one that the scheduler starts by itself, now.
+TODAY = dt.datetime.now(dt.UTC).date()
 
 # Airflow reads these when it is first imported, in this process and in every one that it starts.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="abtest-airflow-")
@@ -30,6 +32,7 @@ exposures:
 outcomes:
   purchases: {table: purchases, unit: unit_id, occurred_at: occurred_at}
   refunds: {table: refunds, unit: unit_id, occurred_at: occurred_at}
+  todays: {table: todays_purchases, unit: unit_id, occurred_at: occurred_at}
 attributes:
   customers: {table: customers, unit: unit_id}
 alerts: {email: [oncall@example.com], slack: "#alerts"}
@@ -37,6 +40,7 @@ alerts: {email: [oncall@example.com], slack: "#alerts"}
 METRICS = """\
 conversion: {title: Conversion, description: Bought at least once., owner: metrics@example.com,
   kind: proportion, source: purchases, window_days: 1, better: higher, nulls: zero}
+bought: {title: Conversion, kind: proportion, source: todays, window_days: 1, better: higher}
 refunded: {title: Refunds, description: Asked for the money back., owner: metrics@example.com,
   kind: proportion, source: refunds, window_days: 1, better: lower, nulls: zero}
 """
@@ -70,11 +74,15 @@ def definitions_folder(tmp_path_factory):
         ("banner", "dee@example.com", "conversion"),
         ("refund_flow", "ben@example.com", "refunded"),
         ("typo", "cleo@example.com", "conversion"),
+        ("tonight", "tom@example.com", "bought"),
     ):
         text = EXPERIMENT.format(title=key.title(), owner=owner, primary=primary, key=key)
         text = text.replace("ends_on", "end_on") if key == "typo" else text
         # Every experiment gets as many units a variant; for this one that is far from the design.
         text = text.replace("treatment: 1}", "treatment: 3}") if key == "banner" else text
+        if key == "tonight":
+            text = text.replace("2026-03-02", str(TODAY - dt.timedelta(days=3)))
+            text = text.replace("2026-03-04", str(TODAY - dt.timedelta(days=1)))
         (folder / f"{key}.yaml").write_text(text)
     return folder
 
@@ -92,30 +100,38 @@ def module_warehouse(tmp_path_factory):
 def write_warehouse(path: Path) -> Path:
     """Write 400 units a variant; every fourth of control and every second of treatment buys three hours later."""
     with duckdb.connect(str(path)) as warehouse:
-        for experiment in ("checkout", "banner", "refund_flow"):
+        warehouse.execute(
+            """
+            CREATE TABLE exposures AS
+            SELECT key AS experiment_id, prefix || i AS unit_id,
+                   CASE i % 2 WHEN 0 THEN 'control' ELSE 'treatment' END AS variant,
+                   starts_at + INTERVAL (i * 3) MINUTE AS exposed_at
+            FROM range(800) AS units(i), (VALUES
+                ('checkout', 'u', TIMESTAMP '2026-03-02'), ('banner', 'u', TIMESTAMP '2026-03-02'),
+                ('refund_flow', 'u', TIMESTAMP '2026-03-02'), ('tonight', 't', $today - INTERVAL 3 DAY)
+            ) AS experiments(key, prefix, starts_at)
+            """,
+            {"today": dt.datetime.combine(TODAY, dt.time())},
+        )
+        for table, experiment, last in (
+            ("purchases", "checkout", dt.datetime(2026, 3, 4, 12)),
+            ("todays_purchases", "tonight", dt.datetime.combine(TODAY, dt.time()) - dt.timedelta(hours=12)),
+        ):
             warehouse.execute(
                 f"""
-                {"INSERT INTO exposures BY NAME" if experiment != "checkout" else "CREATE TABLE exposures AS"}
-                SELECT '{experiment}' AS experiment_id, 'u' || i AS unit_id,
-                       CASE i % 2 WHEN 0 THEN 'control' ELSE 'treatment' END AS variant,
-                       TIMESTAMP '2026-03-02 00:00' + INTERVAL (i * 3) MINUTE AS exposed_at
-                FROM range(800) AS units(i)
-                """  # noqa: S608
+                CREATE TABLE {table} AS
+                SELECT unit_id, exposed_at + INTERVAL 3 HOUR AS occurred_at FROM exposures
+                WHERE experiment_id = $experiment
+                  AND CAST(substr(unit_id, 2) AS INTEGER) // 2 % (CASE variant WHEN 'control' THEN 4 ELSE 2 END) = 0
+                UNION ALL
+                SELECT 'visitor', $last
+                """,  # noqa: S608
+                {"experiment": experiment, "last": last},
             )
         warehouse.execute(
             """
-            CREATE TABLE purchases AS
-            SELECT unit_id, exposed_at + INTERVAL 3 HOUR AS occurred_at FROM exposures
-            WHERE experiment_id = 'checkout'
-              AND CAST(substr(unit_id, 2) AS INTEGER) // 2 % (CASE variant WHEN 'control' THEN 4 ELSE 2 END) = 0
-            UNION ALL
-            SELECT 'visitor', TIMESTAMP '2026-03-04 12:00'
-            """
-        )
-        warehouse.execute(
-            """
             CREATE TABLE customers AS
-            SELECT 'u' || i AS unit_id, CASE i // 2 % 2 WHEN 0 THEN 'ios' ELSE 'android' END AS platform
+            SELECT UNNEST(['u' || i, 't' || i]) AS unit_id, CASE i // 2 % 2 WHEN 0 THEN 'ios' ELSE 'android' END AS platform
             FROM range(800) AS units(i)
             """
         )

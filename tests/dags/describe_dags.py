@@ -41,12 +41,13 @@ def describe_task(task, parsed):
     }
 
 
-bag = DagBag(str(DAGS))
-answer = {
-    "errors": bag.import_errors,
-    "dags": {dag_id: describe_dag(dag) for dag_id, dag in bag.dags.items()},
-    "imported": sorted(
-        {name.split(".")[0] for name in sys.modules} & {"pandas", "scipy", "numpy", "duckdb", "pyarrow"}
-    ),
-}
-print(json.dumps(answer))
+if __name__ == "__main__":
+    bag = DagBag(str(DAGS))
+    answer = {
+        "errors": bag.import_errors,
+        "dags": {dag_id: describe_dag(dag) for dag_id, dag in bag.dags.items()},
+        "imported": sorted(
+            {name.split(".")[0] for name in sys.modules} & {"pandas", "scipy", "numpy", "duckdb", "pyarrow"}
+        ),
+    }
+    print(json.dumps(answer))

@@ -1,12 +1,16 @@
 """Nights under a real scheduler, triggerer, dag-processor and API, with a real mail server and a local Slack."""
 
 import datetime as dt
+import subprocess
+import sys
 
 import pytest
 
+from abtest_lib import results
 from demo.airflow_local import LocalAirflow, LocalAirflowError, connections
 from demo.receivers import MailReceiver, SlackReceiver
 
+TODAY = dt.datetime.now(dt.UTC).date()
 # The night as of 5 March decides (tests/dags/conftest.py); its data is that of the 4th.
 DATA_ON = dt.date(2026, 3, 4)
 
@@ -44,11 +48,12 @@ def nights(tmp_path_factory, definitions_folder, module_warehouse):
         }
         with LocalAirflow(folder / "airflow", env) as airflow:
             asked = {"checkout": {"deliver": True}, "banner": {}, "refund_flow": {}, "typo": {}}
-            airflow.wait_for_dags(*(f"abtest__{key}" for key in asked))
+            airflow.wait_for_dags(*(f"abtest__{key}" for key in asked), "abtest__tonight")
             for key, conf in asked.items():
                 airflow.backfill(f"abtest__{key}", DATA_ON, conf)
             for key in asked:
                 airflow.wait(f"abtest__{key}", DATA_ON)
+            airflow.wait("abtest__tonight", TODAY - dt.timedelta(days=1))
             yield Nights(airflow, mail, slack, folder / "results")
 
 
@@ -62,6 +67,29 @@ def test_a_good_night_is_green_to_the_last_task(nights):
 def test_a_good_night_sends_one_mail_and_one_slack_message(nights):
     assert len(nights.mails_to("checkout@example.com")) == 1
     assert [message["channel"] for message in nights.slack.messages].count("#checkout") == 1
+
+
+def test_a_night_that_the_scheduler_starts_by_itself_is_delivered(nights):
+    (run,) = nights.airflow.runs("abtest__tonight").values()
+    assert (run["run_type"], run["state"]) == ("scheduled", "success")
+    (mail,) = nights.mails_to("tonight@example.com")
+    assert "SHIP" in mail["Subject"]
+    assert {part.get_content_type() for part in mail.iter_parts()} == {"text/plain", "text/html"}
+
+
+def test_the_same_night_by_hand_gives_the_same_bytes(nights, tmp_path, definitions_folder, module_warehouse):
+    command = [sys.executable, "-m", "abtest_lib.cli", "run", "checkout", "--as-of", "2026-03-05"]
+    places = {"--experiments": definitions_folder, "--warehouse": module_warehouse, "--results": tmp_path}
+    options = [str(part) for pair in places.items() for part in pair]
+    subprocess.run([*command, *options], check=True, capture_output=True)  # noqa: S603
+    by_airflow = results.night_folder(nights.results, "checkout", dt.date(2026, 3, 5))
+    by_hand = results.night_folder(tmp_path, "checkout", dt.date(2026, 3, 5))
+    assert by_hand.name == by_airflow.name
+    names = sorted(path.name for path in by_hand.iterdir())
+    assert {"results.json", "report.html", "moments.parquet"} <= set(names)
+    assert names == sorted(path.name for path in by_airflow.iterdir())
+    for name in names:
+        assert (by_hand / name).read_bytes() == (by_airflow / name).read_bytes(), name
 
 
 def test_the_report_of_a_good_night_is_in_the_results(nights):
