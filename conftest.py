@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from abtest_lib import definitions, pipeline
+from abtest_lib import definitions, pipeline, results
+from abtest_lib.report.readable import readable
 from abtest_lib.warehouse import connect
 from demo import warehouse as demo_warehouse
 from demo.receivers import MailReceiver, SlackReceiver
@@ -35,11 +36,18 @@ def _examples(request, doctest_namespace, tmp_path, monkeypatch):
         yield
         return
     monkeypatch.chdir(EXPERIMENTS.parent)
-    if request.node.dtest.filename.endswith(("pipeline.py", "collection.py", "delivery.py", "decision.py", "readings.py",
-                                             "report_files.py")):  # fmt: skip
+    module = Path(request.node.dtest.filename)
+    if module.name in ("pipeline.py", "collection.py", "delivery.py", "decision.py", "readings.py"):
         yield from _night_names(request, doctest_namespace, tmp_path)
     else:
+        if module.parent.name == "report":
+            doctest_namespace.update(_report_names(request.getfixturevalue("checkout_night")))
         yield
+
+
+def _report_names(night):
+    document = results.read_json(night / "results.json")
+    return {"night": night, "document": document, "tonight": readable(document)}
 
 
 def _night_names(request, names, tmp_path):
@@ -54,7 +62,7 @@ def _night_names(request, names, tmp_path):
         names.update(
             night=night,
             experiment=pipeline.definition(night),
-            moments=pyarrow.parquet.read_table(night / "moments.parquet").to_pylist(),
+            moments=pyarrow.parquet.ParquetFile(night / "moments.parquet").read().to_pylist(),
             warehouse=source,
             experiments_folder=EXPERIMENTS,
             results_folder=tmp_path,

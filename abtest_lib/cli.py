@@ -44,7 +44,8 @@ VERBS = {
             "Runs all steps of one night, and with --since also the nights before it. Nothing is sent. A night that is "
             "there already with the same definition and data is written again with the same bytes."),
     "outcomes_ready": ("are all sources complete for the night?",
-                       "Prints the sources that are not complete for the last day of data; exit status 3 if there are any."),
+                       "Prints the sources that are not complete for the last day of data; exit status 3 if there are "
+                       "any."),
     "collect": ("read exposures and outcomes from the warehouse",
                 "Checks the data, reads counts and moments of mature units, and opens the night's revision. Writes "
                 "definition.json, exposure.json and moments.parquet."),
@@ -59,7 +60,8 @@ VERBS = {
     "decide": ("give each treatment its verdict", "Writes results.json, which holds every number of the night."),
     "report": ("write the report", "Writes report.html, report.txt, report.md and slack.json, and makes this revision "
                                    "the current one of its night."),
-    "deliver_email": ("mail the current report", "Sends the night's current report to notify.email, each recipient once."),
+    "deliver_email": ("mail the current report", "Sends the night's current report to notify.email, each recipient "
+                                                 "once."),
     "deliver_slack": ("post the current report", "Posts the night's current report to notify.slack, once."),
 }  # fmt: skip
 
@@ -91,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.verb(options)
-    except (DefinitionError, DataError, ConnectionError, FileNotFoundError, RuntimeError, ValueError) as error:
+    except (DefinitionError, DataError, OSError, RuntimeError, ValueError) as error:
         print(f"abtest: {error}", file=sys.stderr)
         return FAILED
 
@@ -125,9 +127,12 @@ def _add_places(verb: argparse.ArgumentParser) -> None:
 
 def _date(text: str) -> dt.date:
     try:
-        return dt.date.fromisoformat(text)
+        date = dt.date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is no date; write it as 2026-03-03") from None
+    if not 1990 <= date.year < 2200:
+        raise argparse.ArgumentTypeError(f"{text} is no night; it must be between 1990 and 2199")
+    return date
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -179,7 +184,10 @@ def _print_verdicts(night: Path) -> None:
     for one in document["verdicts"]:
         until = f" until {one['until']}" if one["until"] else ""
         reasons = ", ".join(reason["code"] for reason in one["reasons"])
-        print(f"{document['experiment']['key']}, {document['as_of']}: {one['variant']}: {one['verdict']}{until} ({reasons})")
+        print(
+            f"{document['experiment']['key']}, {document['as_of']}: {one['variant']}: {one['verdict']}{until} "
+            f"({reasons})"
+        )
     print(f"  {night / 'report.html'}")
 
 

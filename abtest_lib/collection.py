@@ -60,7 +60,9 @@ def read_night(experiment: Experiment, as_of: dt.date, warehouse: DuckDBWarehous
     if problems:
         raise DataError("\n".join(f"{where}: {problem}" for problem in problems))
     moments = [
-        {"metric": metric.name, **row} for metric in experiment.metrics.values() for row in queries.moments(metric, known_by)
+        {"metric": metric.name, **row}
+        for metric in experiment.metrics.values()
+        for row in queries.moments(metric, known_by)
     ]
     problems = [problem for metric in experiment.metrics.values() for problem in _null_problems(metric, moments)]
     if problems:
@@ -78,7 +80,11 @@ def _known_by(experiment: Experiment, as_of: dt.date, queries: NightQueries) -> 
 
 def _counted(counts: dict, words: dict[str, str], source: str, table: str) -> list[str]:
     return [
-        f"source {source}: {counts[name]:,} rows of '{table}' {text}" for name, text in words.items() if counts[name]
+        f"source {source}: {counts[name]:,} rows of '{table}' {text}"
+        if counts[name] > 1
+        else f"source {source}: 1 row of '{table}' {text.replace('have', 'has', 1)}"
+        for name, text in words.items()
+        if counts[name]
     ]
 
 
@@ -100,6 +106,7 @@ def _exposure_problems(experiment: Experiment, queries: NightQueries, known_by: 
             "null_variants": "have no variant; every exposure must name one.",
             "null_times": f"have no {source.exposed_at}; every exposure must have a time.",
             **_time_words(source.exposed_at),
+            **_load_words(source.loaded_at),
             **unknown,
         },
         source.name,
@@ -114,6 +121,10 @@ def _time_words(column: str) -> dict[str, str]:
     }
 
 
+def _load_words(column: str | None) -> dict[str, str]:
+    return {"null_loads": f"have no {column}, so no night knows them; load it, or leave loaded_at out of sources.yaml."}
+
+
 def _outcome_sources(
     experiment: Experiment, queries: NightQueries, known_by: dt.datetime
 ) -> tuple[list[dict], list[str]]:
@@ -123,9 +134,9 @@ def _outcome_sources(
         values = sorted({m.value for m in experiment.metrics.values() if m.source == source.name and m.value})
         counts = queries.outcome_checks(source, values, known_by)
         words = {"null_times": f"have no {source.occurred_at}; every outcome must have a time.",
-                 **_time_words(source.occurred_at)}  # fmt: skip
+                 **_time_words(source.occurred_at), **_load_words(source.loaded_at)}  # fmt: skip
         for number, value in enumerate(values):
-            words[f"not_finite_{number}"] = f"have a {value} that is NaN or infinite; correct the load."
+            words[f"not_finite_{number}"] = f"have a value of {value} that is NaN or infinite; correct the load."
         problems += _counted(counts, words, source.name, source.table)
         sources.append({"source": source.name, "rows": counts["outcomes"], "rows_without_unit": counts["null_units"]})
     return sources, problems
@@ -140,6 +151,12 @@ def _attribute_problems(experiment: Experiment, queries: NightQueries) -> list[s
                 f"source {source.name}: {counts['repeated_units']:,} units have more than one row in '{source.table}' "
                 f"({counts['example']}, ...); it must hold one row a unit."
             )
+        problems += [
+            f"source {source.name}: {count:,} rows of '{source.table}' have a {column} that is NaN or infinite; "
+            f"it is a covariate and must be a number or null. Correct the load."
+            for column, count in counts["not_finite"].items()
+            if count
+        ]
     return problems
 
 
@@ -151,7 +168,9 @@ def _variant_problems(experiment: Experiment, units: list[dict]) -> list[str]:
             f"(exclusive); correct the dates or the assignment."
         ]
     if len(seen) == 1:
-        return [f"all units have the one variant '{seen.pop()}'; a comparison needs at least two. Check the assignment."]
+        return [
+            f"all units have the one variant '{seen.pop()}'; a comparison needs at least two. Check the assignment."
+        ]
     return []
 
 
@@ -161,7 +180,9 @@ def _null_problems(metric: Metric, moments: list[dict]) -> list[str]:
     rows = [row for row in moments if row["metric"] == metric.name]
     null_rows, without = sum(row["null_rows"] for row in rows), sum(row["units"] - row["n"] for row in rows)
     if null_rows:
-        return [f"metric {metric.name}: {null_rows:,} rows have no {metric.value}; set nulls to drop or zero, or load it."]
+        return [
+            f"metric {metric.name}: {null_rows:,} rows have no {metric.value}; set nulls to drop or zero, or load it."
+        ]
     if without:
         return [f"metric {metric.name}: {without:,} units have no row to average; set nulls to drop or zero."]
     return []

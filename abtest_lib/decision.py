@@ -116,10 +116,11 @@ def verdict(variant: str, document: dict, crossovers: list[dict], *, smallest_ef
         ratio = document["sample_ratio"]
         detail = f"p = {ratio['pvalue']:.2g}, alarm below {ratio['alarm_below']:.2g}"
         return _verdict(variant, "invalid", [{"code": "sample_ratio_mismatch", "detail": detail}])
-    if changed := _changed_by_crossovers(variant, crossovers):
+    final = document["stage"] == "final"
+    if final and (changed := _changed_by_crossovers(variant, crossovers)):
         return _verdict(variant, "invalid", changed)
     harmful = _of_guardrails(variant, document, "harmful", "guardrail_harmful")
-    if document["stage"] == "interim":
+    if not final:
         if harmful:
             return _verdict(variant, "do_not_ship", harmful)
         until = document["experiment"]["decides_on"]
@@ -172,7 +173,8 @@ def _primary(variant: str, document: dict) -> list[tuple[dict, dict]]:
 def _changed_by_crossovers(variant: str, crossovers: list[dict]) -> list[dict]:
     return [
         {"code": "crossovers_change_result", "metric": row["metric"],
-         "detail": f"{row['reading']} with, {row['reading_without_crossovers']} without units seen in two variants"}
+         "detail": f"{row['reading'] or 'not computed'} with, {row['reading_without_crossovers'] or 'not computed'} "
+                   "without units seen in two variants"}
         for row in crossovers
         if row["variant"] == variant and row["reading"] != row["reading_without_crossovers"]
     ]  # fmt: skip
@@ -214,4 +216,9 @@ def _no_success(variant: str, document: dict, smallest_effect: float) -> list[di
     effects = [(row, one["relative_effect"]) for row, one in better]
     if any(isinstance(effect, float) and abs(effect) >= smallest_effect for _, effect in effects):
         return []
-    return [{"code": "effect_too_small", "metric": row["metric"]} for row, _ in effects]
+    return [
+        {"code": "not_computed", "metric": row["metric"], "detail": effect["not_computed"]}
+        if isinstance(effect, dict)
+        else {"code": "effect_too_small", "metric": row["metric"]}
+        for row, effect in effects
+    ]

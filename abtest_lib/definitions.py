@@ -73,6 +73,19 @@ class Recipients:
 
 
 @dataclass(frozen=True)
+class Covariate:
+    """A number that was known of a unit before its exposure: a column of an attribute table."""
+
+    source: str
+    column: str
+
+    @property
+    def attribute(self) -> str:
+        """The name used in YAML and results, ``source.column``."""
+        return f"{self.source}.{self.column}"
+
+
+@dataclass(frozen=True)
 class Metric:
     """What is measured of a unit, in a window counted from its own first exposure."""
 
@@ -91,6 +104,7 @@ class Metric:
     better: str
     nulls: str
     unit: str | None
+    covariate: Covariate | None = None
 
     @property
     def maturity_days(self) -> int:
@@ -340,10 +354,7 @@ def experiment_from_json(document: Mapping) -> Experiment:
         "outcomes": {name: OutcomeSource(**source) for name, source in document["outcomes"].items()},
         "attributes": {name: AttributeSource(**source) for name, source in document["attributes"].items()},
         "load_log": LoadLog(**document["load_log"]) if document["load_log"] else None,
-        "metrics": {
-            name: Metric(**{**metric, "where": tuple(tuple(pair) for pair in metric["where"])})
-            for name, metric in document["metrics"].items()
-        },
+        "metrics": {name: _metric_from_json(metric) for name, metric in document["metrics"].items()},
         "guardrails": tuple(Guardrail(**guardrail) for guardrail in document["guardrails"]),
         "segments": tuple(Segment(**segment) for segment in document["segments"]),
         "primary": tuple(document["primary"]),
@@ -354,6 +365,12 @@ def experiment_from_json(document: Mapping) -> Experiment:
     for who in ("notify", "alerts"):
         named[who] = Recipients(tuple(document[who]["email"]), document[who]["slack"])
     return Experiment(**{**document, **named})
+
+
+def _metric_from_json(document: Mapping) -> Metric:
+    where = tuple(tuple(pair) for pair in document["where"])
+    covariate = Covariate(**document["covariate"]) if document.get("covariate") else None
+    return Metric(**{**document, "where": where, "covariate": covariate})
 
 
 def _stamp(folder: Path) -> tuple:
@@ -382,7 +399,7 @@ def _read_catalogue(folder: Path, _stamp: tuple) -> tuple[Catalogue | None, tupl
     )
     hours = sources.whole("loaded_within_hours", default=24, least=0)
     alerts = _recipients(sources.mapping("alerts", required=False))
-    read = {name: _metric(name, metric, outcomes) for name, metric in metrics.items()}
+    read = {name: _metric(name, metric, outcomes, attributes) for name, metric in metrics.items()}
     sources.close()
     metrics.close()
     return Catalogue(exposures, outcomes, attributes, load_log, hours, alerts, read), tuple(problems)
@@ -404,13 +421,16 @@ def _recipients(found: Fields | None) -> Recipients:
     return Recipients(found.emails("email"), found.text("slack", required=False)) if found else Recipients()
 
 
-def _metric(name: str, found: Fields, outcomes: dict) -> Metric:
+def _metric(name: str, found: Fields, outcomes: dict, attributes: dict) -> Metric:
     found.check_name(name)
     kind = found.choice("kind", ("proportion", "mean", "count", "retention"))
     delay = found.whole("delay_days", default=1 if kind == "retention" else 0, least=1 if kind == "retention" else 0)
     value = found.text("value", form=COLUMN, required=kind == "mean")
     if value and kind in ("proportion", "count", "retention"):
         found.problem("value", f"is given, but a {kind} counts rows and reads no value; leave it out")
+    covariate = _attribute(found, "covariate", attributes, required=False)
+    if covariate and kind in ("proportion", "retention"):
+        found.problem("covariate", f"is given, but it must stand with kind mean or count, not {kind}; leave it out")
     return Metric(
         name=name,
         title=found.text("title"),
@@ -427,6 +447,7 @@ def _metric(name: str, found: Fields, outcomes: dict) -> Metric:
         better=found.choice("better", ("higher", "lower")),
         nulls=found.choice("nulls", ("refuse", "drop", "zero"), default="refuse"),
         unit=found.text("unit", required=False),
+        covariate=covariate and Covariate(*covariate),
     )
 
 
@@ -445,6 +466,7 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
     found.check_once("segments", [segment.attribute for segment in segments])
     used = {name: metric_names[name] for name in (*primary, *secondary, *(g.metric for g in guardrails))
             if name in metric_names}  # fmt: skip
+    covariates = [metric.covariate for metric in used.values() if metric.covariate]
     only = next(iter(catalogue.exposures)) if len(catalogue.exposures) == 1 else None
     exposures = found.reference("exposures", catalogue.exposures, "an exposure source of sources.yaml", default=only)
     experiment = Experiment(
@@ -467,7 +489,7 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
         alerts=catalogue.alerts,
         exposures=catalogue.exposures.get(exposures),
         outcomes={m.source: catalogue.outcomes[m.source] for m in used.values() if m.source in catalogue.outcomes},
-        attributes={s.source: catalogue.attributes[s.source] for s in segments},
+        attributes={s.source: catalogue.attributes[s.source] for s in (*segments, *covariates)},
         metrics=used,
         load_log=catalogue.load_log,
         loaded_within_hours=catalogue.loaded_within_hours,
@@ -482,12 +504,18 @@ def _guardrail(found: Fields, metrics: Mapping) -> Guardrail:
 
 
 def _segment(found: Fields, attributes: Mapping) -> Segment | None:
-    attribute = found.text("attribute")
+    attribute = _attribute(found, "attribute", attributes)
     protected = found.flag("protected", default=False)
+    return attribute and Segment(*attribute, protected)
+
+
+def _attribute(found: Fields, key: str, attributes: Mapping, *, required: bool = True) -> tuple[str, str] | None:
+    """Source and column that SOURCE.COLUMN names."""
+    attribute = found.text(key, required=required)
     source, _, column = (attribute or "").partition(".")
     if attribute is None:
         return None
     if source not in attributes or not COLUMN[0].fullmatch(column):
-        found.problem("attribute", f"is '{attribute}'; it must be SOURCE.COLUMN with an attribute source of sources.yaml")
+        found.problem(key, f"is '{attribute}'; it must be SOURCE.COLUMN with an attribute source of sources.yaml")
         return None
-    return Segment(source, column, protected)
+    return source, column

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import html
 import json
 import smtplib
+import socket
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -153,6 +155,7 @@ def alert_owner(
     title, owner, alerts = _who(key, Path(experiments_folder))
     subject = f"FAILED: {title}, night as of {as_of}"
     text = _alert_text(key, title, str(as_of), failed)
+    slack_text = html.escape(f"*{subject}*\n{text}", quote=False)  # no title or error can call <!channel>
     night = Path(results_folder) / key / str(as_of)
     told, problems = [], []
     emails = dict.fromkeys([*([owner] if owner else []), *alerts.email])
@@ -163,7 +166,7 @@ def alert_owner(
         )
     for channel in (
         lambda: _mail(night, server, emails, "alert-email", subject, text, None) if server else [],
-        lambda: _post(night, slack, alerts.slack, "alert-slack", f"*{subject}*\n{text}", None) if slack else [],
+        lambda: _post(night, slack, alerts.slack, "alert-slack", slack_text, None) if slack else [],
     ):
         try:
             told += channel()
@@ -210,28 +213,40 @@ def _alert_text(key: str, title: str, as_of: str, failed: Mapping[str, str]) -> 
 
 
 def _mail(
-    night: Path, server: SmtpServer, recipients: Iterable[str], channel: str, subject: str, text: str, html: str | None
+    night: Path,
+    server: SmtpServer,
+    recipients: Collection[str],
+    channel: str,
+    subject: str,
+    text: str,
+    page: str | None,
 ) -> list[str]:
-    content = json.dumps([subject, text, html]).encode()
-    sent, refused = [], []
+    if not recipients:
+        return []
+    content = json.dumps([subject, text, page]).encode()
+    sent, refused, unclear = [], [], []
     with _session(server) as session:
         for recipient in recipients:
-            message = _message(server.sender, recipient, subject, text, html, content)
+            message = _message(server.sender, recipient, subject, text, page, content)
             try:
                 if send_once(night, channel=channel, recipient=recipient, content=content,
-                             send=lambda message=message: _hand_in(session, message)):  # fmt: skip
+                             send=lambda message=message: _hand_in(session, message, server)):  # fmt: skip
                     sent.append(recipient)
             except NotSent as error:
                 refused.append(f"{recipient}: {error}")
+            except RuntimeError as error:  # the doubt about one message does not keep the others back
+                unclear.append(str(error))
     if refused:
-        raise RuntimeError(
-            f"{night.parent.name}, {night.name}: {server.host} refused {len(refused)} of the recipients ({'; '.join(refused)}). "
-            "Correct notify.email, or ask who runs the mail server."
+        unclear.append(
+            f"{night.parent.name}, {night.name}: {server.host} refused {len(refused)} of the recipients "
+            f"({'; '.join(refused)}). Correct notify.email, or ask who runs the mail server."
         )
+    if unclear:
+        raise RuntimeError("\n".join(unclear))
     return sent
 
 
-def _message(sender: str, recipient: str, subject: str, text: str, html: str | None, content: bytes) -> EmailMessage:
+def _message(sender: str, recipient: str, subject: str, text: str, page: str | None, content: bytes) -> EmailMessage:
     message = EmailMessage()
     message["Subject"] = " ".join(subject.split())  # a header is one line, whatever a title holds
     message["From"] = sender
@@ -241,14 +256,14 @@ def _message(sender: str, recipient: str, subject: str, text: str, html: str | N
     message["Message-ID"] = f"<{digest}@{sender.rpartition('@')[2].rstrip('>')}>"
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(text)
-    if html:
-        message.add_alternative(html, subtype="html")
+    if page:
+        message.add_alternative(page, subtype="html")
     return message
 
 
 @contextmanager
 def _session(server: SmtpServer) -> Iterator[smtplib.SMTP]:
-    secure = ssl.create_default_context()
+    secure, session = ssl.create_default_context(), None
     try:
         if server.security == "tls":
             session = smtplib.SMTP_SSL(server.host, server.port, timeout=server.timeout, context=secure)
@@ -258,13 +273,21 @@ def _session(server: SmtpServer) -> Iterator[smtplib.SMTP]:
             session.starttls(context=secure)
         if server.user:
             session.login(server.user, server.password or "")
-    except (OSError, smtplib.SMTPException) as error:
-        raise ConnectionError(f"mail server {server.host}:{server.port}: {error}; check the connection abtest_smtp.") from error
-    with session:
+    except OSError as error:  # also all that smtplib raises
+        if session:
+            session.close()
+        raise ConnectionError(
+            f"mail server {server.host}:{server.port}: {error}; check the connection abtest_smtp."
+        ) from error
+    try:
         yield session
+    finally:
+        with suppress(OSError):  # each message was acknowledged by itself; how the server says goodbye changes nothing
+            session.quit()
+        session.close()
 
 
-def _hand_in(session: smtplib.SMTP, message: EmailMessage) -> None:
+def _hand_in(session: smtplib.SMTP, message: EmailMessage, server: SmtpServer) -> None:
     try:
         session.send_message(message)
     except smtplib.SMTPRecipientsRefused as error:
@@ -274,11 +297,18 @@ def _hand_in(session: smtplib.SMTP, message: EmailMessage) -> None:
         raise NotSent(f"{error.smtp_code} {error.smtp_error!r}") from error
     except smtplib.SMTPNotSupportedError as error:
         raise NotSent(str(error)) from error
+    except OSError as error:  # smtplib's other errors too: nobody knows whether the server has taken the message
+        raise ConnectionError(
+            f"mail server {server.host}:{server.port}: the connection broke while the message to {message['To']} was "
+            f"sent ({error}), so it may have arrived. Ask the recipient before you send it again."
+        ) from error
 
 
 def _post(
     night: Path, slack: SlackEndpoint, channel: str | None, kind: str, text: str, blocks: list | None
 ) -> list[str]:
+    from urllib.error import URLError
+
     from slack_sdk import WebClient
     from slack_sdk.errors import SlackApiError
     from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
@@ -293,12 +323,20 @@ def _post(
             client.chat_postMessage(channel=channel, text=text, blocks=blocks, unfurl_links=False)
         except SlackApiError as error:
             raise NotSent(error.response.get("error", error.response.status_code)) from error
+        except OSError as error:
+            reason = error.reason if isinstance(error, URLError) else error
+            if isinstance(reason, ConnectionRefusedError | socket.gaierror):
+                raise NotSent(f"{slack.base_url} cannot be reached ({reason})") from error
+            raise ConnectionError(
+                f"Slack, {slack.base_url}: the connection broke while the message to {channel} was sent ({reason}), so "
+                "it may have arrived. Look in the channel before you send it again."
+            ) from error
 
     try:
         content = json.dumps([text, blocks]).encode()
         return [channel] if send_once(night, channel=kind, recipient=channel, content=content, send=send) else []
     except NotSent as error:
         raise RuntimeError(
-            f"{night.parent.name}, {night.name}: Slack refused the message to {channel}: {error}. Check notify.slack, "
+            f"{night.parent.name}, {night.name}: Slack took no message to {channel}: {error}. Check notify.slack, "
             "that the app is in the channel, and the token of the connection abtest_slack."
         ) from error

@@ -8,13 +8,13 @@ give plain floats out.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from abtest_lib.moments import Moments
+from abtest_lib.moments import CoMoments, Moments, merge
 
 Alternative = Literal["two-sided", "greater", "less"]
 Interval = tuple[float, float]
@@ -37,6 +37,28 @@ class NotComputed:
     """
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """Say what a covariate did to a comparison.
+
+    Parameters
+    ----------
+    theta : float
+        Outcome per unit of the covariate, the slope within variants.
+    variance_removed : float
+        Share of the squared standard error of the unadjusted effect that the adjustment took away; slightly below 0
+        where it did harm.
+    unadjusted_effect : float
+    unadjusted_interval : tuple of float
+        Of that effect, at the same confidence level.
+    """
+
+    theta: float
+    variance_removed: float
+    unadjusted_effect: float
+    unadjusted_interval: Interval
 
 
 @dataclass(frozen=True)
@@ -64,6 +86,8 @@ class Comparison:
         For the report: names test, interval and relative interval.
     standard_error : float
         Of the effect, not pooled.
+    adjustment : Adjustment or None
+        None where no covariate was used.
     """
 
     effect: float
@@ -77,6 +101,7 @@ class Comparison:
     alternative: Alternative
     method: str
     standard_error: float
+    adjustment: Adjustment | None = None
 
 
 @dataclass(frozen=True)
@@ -288,6 +313,131 @@ def compare_means(
     return compare_estimates(
         MeanEstimate.of_mean(control), MeanEstimate.of_mean(treatment), alpha=alpha, alternative=alternative
     )
+
+
+def compare_adjusted_means(
+    control: CoMoments,
+    treatment: CoMoments,
+    *,
+    alpha: float = 0.05,
+    alternative: Alternative = "two-sided",
+    theta: float | None = None,
+) -> Comparison | NotComputed:
+    """Compare the mean of a metric in treatment and control, less what a pre-exposure covariate explains (CUPED).
+
+    Parameters
+    ----------
+    control, treatment : CoMoments
+        Of the metric and of a covariate that was fixed before the unit's exposure.
+    alpha : float, in (0, 1)
+    alternative : {"two-sided", "greater", "less"}
+        "greater": the treatment's mean is higher.
+    theta : float, optional
+        Outcome per unit of the covariate; default ``within_arm_theta``. With 0 this is ``compare_means``.
+
+    Returns
+    -------
+    Comparison or NotComputed
+        With an ``adjustment``. NotComputed as in ``compare_means``, and when the covariate leaves no variance.
+
+    Raises
+    ------
+    ValueError
+        If ``alpha`` or ``alternative`` is not what it must be.
+
+    Notes
+    -----
+    Effect: (m_t - m_c) - theta (x_t - x_c). Test and interval: Welch on y - theta x. The relative interval is
+    Fieller's; its reference is the control's *adjusted* mean, m_c - theta (x_c - x) with x the covariate's mean over
+    both variants: what the control would show with the covariate of all units.
+
+    References
+    ----------
+    .. [1] Deng, Xu, Kohavi, Walker (2013), WSDM. doi:10.1145/2433396.2433413
+    .. [2] Lin (2013), Annals of Applied Statistics 7(1). doi:10.1214/12-AOAS583
+
+    Examples
+    --------
+    >>> control = CoMoments.from_values([9.0, 11.0, 10.0, 12.0, 8.0], [4.0, 6.0, 4.5, 7.0, 3.5])
+    >>> treatment = CoMoments.from_values([12.0, 14.0, 13.0, 11.0, 15.0], [5.0, 6.5, 6.0, 3.5, 7.5])
+    >>> result = compare_adjusted_means(control, treatment)
+    >>> round(result.effect, 3), round(result.adjustment.theta, 3), round(result.adjustment.variance_removed, 3)
+    (2.272, 1.039, 0.961)
+    """
+    unadjusted = compare_means(control.outcome, treatment.outcome, alpha=alpha, alternative=alternative)
+    if isinstance(unadjusted, NotComputed):
+        return unadjusted
+    if theta is None:
+        theta = within_arm_theta(control, treatment)
+    arms = adjusted_estimates(control, treatment, theta=theta)
+    if arms[0].squared_error + arms[1].squared_error == 0:
+        return NotComputed("the covariate leaves no variance in control or treatment")
+    adjusted = compare_estimates(*arms, alpha=alpha, alternative=alternative)
+    if isinstance(adjusted, NotComputed):
+        return adjusted
+    return replace(
+        adjusted,
+        method="covariate-adjusted (CUPED) Welch t test and interval; Fieller relative interval",
+        adjustment=Adjustment(
+            theta=theta,
+            variance_removed=1 - (adjusted.standard_error / unadjusted.standard_error) ** 2,
+            unadjusted_effect=unadjusted.effect,
+            unadjusted_interval=unadjusted.effect_interval,
+        ),
+    )
+
+
+def within_arm_theta(control: CoMoments, treatment: CoMoments) -> float:
+    """Return the slope of the outcome on the covariate within variants, the same for both.
+
+    Parameters
+    ----------
+    control, treatment : CoMoments
+
+    Returns
+    -------
+    float
+        0 where the covariate is constant in both variants. An effect of the treatment does not touch it, as it would
+        the slope over all units.
+
+    Examples
+    --------
+    >>> within_arm_theta(CoMoments.from_values([1, 2], [1, 3]), CoMoments.from_values([6, 9], [2, 4]))
+    1.0
+    """
+    if not (control.covariate_varies or treatment.covariate_varies):
+        return 0.0
+    return (control.comoment + treatment.comoment) / (control.covariate.m2 + treatment.covariate.m2)
+
+
+def adjusted_estimates(control: CoMoments, treatment: CoMoments, *, theta: float) -> tuple[MeanEstimate, MeanEstimate]:
+    """Return what each variant's mean would be with the covariate's mean over both variants.
+
+    Parameters
+    ----------
+    control, treatment : CoMoments
+        At least two units each.
+    theta : float
+        Outcome per unit of the covariate.
+
+    Returns
+    -------
+    tuple of MeanEstimate
+        Control, treatment; errors are those of the residuals y - theta x.
+
+    Raises
+    ------
+    ValueError
+        If a variant has fewer than two units.
+
+    Examples
+    --------
+    >>> arms = CoMoments.from_values([1, 2], [1, 3]), CoMoments.from_values([6, 9], [2, 4])
+    >>> [arm.mean for arm in adjusted_estimates(*arms, theta=1.0)]
+    [2.0, 7.0]
+    """
+    at = merge([control.covariate, treatment.covariate]).mean
+    return _adjusted_estimate(control, theta, at), _adjusted_estimate(treatment, theta, at)
 
 
 def compare_estimates(
@@ -1012,6 +1162,15 @@ def _wilson_ends(successes: np.ndarray, n: np.ndarray, quantile: Any) -> tuple[n
     shrink = 1 + square / n
     low = np.where(successes == 0, 0.0, (centre - half) / shrink)
     return low, np.where(successes == n, 1.0, (centre + half) / shrink)
+
+
+def _adjusted_estimate(arm: CoMoments, theta: float, at: float) -> MeanEstimate:
+    explained = 2 * theta * arm.comoment - theta * theta * arm.covariate.m2
+    residual = arm.outcome.m2 - explained
+    # What rounding leaves of a residual that is zero is no variance.
+    if residual < 1e-13 * arm.outcome.m2:
+        residual = 0.0
+    return MeanEstimate.of_mean(Moments(arm.n, arm.outcome.mean - theta * (arm.covariate.mean - at), residual))
 
 
 def _relative_effect(mean_control: float, mean_treatment: float) -> float | NotComputed:

@@ -165,6 +165,158 @@ class Moments:
         return cls(int(n), float(Fraction(total) / n), max(float(m2), 0.0))
 
 
+@dataclass(frozen=True)
+class CoMoments:
+    """Hold the moments of an outcome and of a covariate of the same units, and how they move together.
+
+    Parameters
+    ----------
+    outcome, covariate : Moments
+        Of the same ``n`` units.
+    comoment : float
+        Sum over units of the product of both deviations from their means.
+
+    Raises
+    ------
+    ValueError
+        If the counts differ, or ``comoment`` is larger than the two spreads allow.
+
+    Examples
+    --------
+    >>> CoMoments(Moments(3, 2.0, 2.0), Moments(3, 5.0, 8.0), 4.0).slope
+    0.5
+    """
+
+    outcome: Moments
+    covariate: Moments
+    comoment: float
+
+    def __post_init__(self) -> None:
+        if self.outcome.n != self.covariate.n:
+            raise ValueError(f"covariate.n is {self.covariate.n}; it must be that of the outcome, {self.outcome.n}.")
+        largest = math.sqrt(self.outcome.m2) * math.sqrt(self.covariate.m2)
+        # The last term: squares underflow to zero before products do.
+        rounding = 1e-6 * largest + 1e-9 * self.n * abs(self.outcome.mean * self.covariate.mean) + 1e-100
+        if abs(self.comoment) > largest + rounding:
+            raise ValueError(f"comoment is {self.comoment}; with these spreads it must be at most {largest} in size.")
+
+    @property
+    def n(self) -> int:
+        """Number of units."""
+        return self.outcome.n
+
+    @property
+    def covariate_varies(self) -> bool:
+        """Whether the covariate is spread wider than rounding alone would spread a constant."""
+        return not self.covariate.m2 <= self.n * (1e-12 * self.covariate.mean) ** 2
+
+    @property
+    def slope(self) -> float:
+        """Change of the outcome with one more of the covariate (least squares); 0 where the covariate is constant."""
+        return self.comoment / self.covariate.m2 if self.covariate_varies else 0.0
+
+    @classmethod
+    def from_values(cls, outcomes: Iterable[float], covariates: Iterable[float]) -> CoMoments:
+        """Return the co-moments of values that are at hand.
+
+        Parameters
+        ----------
+        outcomes, covariates : iterable of float
+            One of each a unit, in the same order.
+
+        Raises
+        ------
+        ValueError
+            If there are more of one than of the other.
+
+        Examples
+        --------
+        >>> CoMoments.from_values([1.0, 2.0, 3.0], [3.0, 5.0, 7.0]).comoment
+        4.0
+        """
+        y, x = (np.asarray(values if isinstance(values, np.ndarray) else list(values), dtype=float)
+                for values in (outcomes, covariates))  # fmt: skip
+        if y.size != x.size:
+            raise ValueError(f"covariates has {x.size} values; it must have as many as outcomes, {y.size}.")
+        if y.size == 0:
+            return cls(Moments(0, 0.0, 0.0), Moments(0, 0.0, 0.0), 0.0)
+        dy, dx = y - y.mean(), x - x.mean()
+        # The second term is zero but for rounding, as in Moments.from_values.
+        comoment = float((dy * dx).sum() - dy.sum() * dx.sum() / y.size)
+        return cls(Moments.from_values(y), Moments.from_values(x), comoment)
+
+    @classmethod
+    def from_sums(cls, outcome: Moments, covariate: Moments, sum_of_products: float) -> CoMoments:
+        """Return the co-moments of values whose plain sum of products another program kept.
+
+        Parameters
+        ----------
+        outcome, covariate : Moments
+            Of the same units; see ``Moments.from_sums``.
+        sum_of_products : float
+            Of each unit's outcome and covariate.
+
+        Raises
+        ------
+        ValueError
+            If the sums contradict each other.
+
+        Examples
+        --------
+        >>> CoMoments.from_sums(Moments(3, 2.0, 2.0), Moments(3, 5.0, 8.0), 34.0).comoment
+        4.0
+        """
+        centre = Fraction(outcome.mean) * Fraction(covariate.mean) * outcome.n
+        return cls(outcome, covariate, float(Fraction(sum_of_products) - centre))
+
+    @classmethod
+    def of_constant(cls, outcome: Moments, covariate: float) -> CoMoments:
+        """Return the co-moments of units that all have the same covariate.
+
+        Examples
+        --------
+        >>> CoMoments.of_constant(Moments(3, 2.0, 2.0), 5.0).slope
+        0.0
+        """
+        return cls(outcome, Moments(outcome.n, covariate if outcome.n else 0.0, 0.0), 0.0)
+
+
+def merge_co_moments(co_moments: Iterable[CoMoments]) -> CoMoments:
+    """Return the co-moments of all units of several cells taken together.
+
+    Parameters
+    ----------
+    co_moments : iterable of CoMoments
+        Disjoint cells, in any order; may be empty.
+
+    Returns
+    -------
+    CoMoments
+        The order of the cells changes no bit of the result.
+
+    References
+    ----------
+    .. [1] Chan, Golub, LeVeque (1983), The American Statistician 37(3). doi:10.1080/00031305.1983.10483115
+
+    Examples
+    --------
+    >>> cells = [CoMoments.from_values([1.0, 2.0], [3.0, 5.0]), CoMoments.from_values([3.0], [7.0])]
+    >>> merge_co_moments(cells) == CoMoments.from_values([1.0, 2.0, 3.0], [3.0, 5.0, 7.0])
+    True
+    """
+    cells = [cell for cell in co_moments if cell.n]
+    if len(cells) == 1:
+        return cells[0]
+    outcome, covariate = merge(cell.outcome for cell in cells), merge(cell.covariate for cell in cells)
+    if not (math.isfinite(outcome.mean) and math.isfinite(covariate.mean)):
+        return CoMoments(outcome, covariate, math.nan)
+    within = math.fsum(cell.comoment for cell in cells)
+    between = math.fsum(
+        cell.n * (cell.outcome.mean - outcome.mean) * (cell.covariate.mean - covariate.mean) for cell in cells
+    )
+    return CoMoments(outcome, covariate, within + between)
+
+
 def merge(moments: Iterable[Moments]) -> Moments:
     """Return the moments of all values of several cells taken together.
 

@@ -89,6 +89,6 @@ def _claim(path: Path, entry: dict) -> bool:
 
 
 def _state(path: Path) -> str | None:
-    with contextlib.suppress(ValueError, OSError):  # a claim cut off by the death of its process
+    with contextlib.suppress(ValueError, AttributeError, OSError):  # a claim cut off by the death of its process
         return json.loads(path.read_text(encoding="utf-8")).get("state")
     return None

@@ -72,7 +72,8 @@ def outcomes_ready(experiment: Experiment, as_of: dt.date, warehouse: DuckDBWare
         return [Waiting(name, f"{last_day} is not in the load log") for name in late]
     # Enrolment over, no exposure comes any more: only outcomes can be late.
     open_sources = sources if last_day < experiment.ends_on else sources[1:]
-    return [Waiting(s.name, f"has no row of {last_day} or later") for s in open_sources if not queries.rows_since_last_day(s)]
+    late = [source.name for source in open_sources if not queries.rows_since_last_day(source)]
+    return [Waiting(name, f"has no row of {last_day} or later") for name in late]
 
 
 def collect(experiment: Experiment, as_of: dt.date, warehouse: DuckDBWarehouse, results_folder: Path | str) -> Path:
@@ -297,9 +298,9 @@ def report(night: Path) -> Path:
     >>> report(night).name
     'report.html'
     """
-    from abtest_lib import report_files
+    from abtest_lib.report import write
 
-    path = report_files.write(night, results.read_json(night / "results.json"), results.history(night))
+    path = write(night, results.read_json(night / "results.json"), results.history(night))
     results.point(night, results.CURRENT)
     return path
 
@@ -416,7 +417,7 @@ def _moments(night: Path) -> list[dict]:
     ratio = _read(night, "sample_ratio")
     if not ratio["healthy"]:
         raise Withheld(f"{night.parent.parent.name}, {night.parent.name}: withheld, because {ratio['reason']}")
-    return pyarrow.parquet.read_table(night / "moments.parquet").to_pylist()
+    return pyarrow.parquet.ParquetFile(night / "moments.parquet").read().to_pylist()
 
 
 def _parquet(rows: list[dict]) -> bytes:
@@ -424,5 +425,7 @@ def _parquet(rows: list[dict]) -> bytes:
     import pyarrow.parquet
 
     buffer = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
+    # Only metrics with a covariate have its columns; from_pylist would take the first row's columns for all.
+    names = dict.fromkeys(name for row in rows for name in row)
+    pyarrow.parquet.write_table(pyarrow.table({name: [row.get(name) for row in rows] for name in names}), buffer)
     return buffer.getvalue()

@@ -112,9 +112,8 @@ class NightQueries:
         try:
             return self._warehouse.query(sql, used)
         except duckdb.Error as error:
-            line = str(error).strip().split("\n")[0]
             raise DataError(
-                f"{self._where}: source {origin}: the warehouse refused {template}.sql: {line}. "
+                f"{self._where}: source {origin}: the warehouse refused {template}.sql: {_first_line(error)} "
                 f"Check the table's columns and types against sources.yaml and metrics.yaml."
             ) from error
 
@@ -131,16 +130,25 @@ class NightQueries:
             wanted.append((source.name, source.table, columns))
         for source in experiment.attributes.values():
             columns = [segment.column for segment in experiment.segments if segment.source == source.name]
-            wanted.append((source.name, source.table, [source.unit, *columns]))
+            wanted.append((source.name, source.table, [source.unit, *columns, *self._covariates(source)]))
         if log := experiment.load_log:
             wanted.append(("load_log", log.table, [log.source, log.data_on, log.loaded_at]))
         return [(name, table, [column for column in columns if column]) for name, table, columns in wanted]
+
+    def _covariates(self, source: AttributeSource) -> list[str]:
+        """Columns of an attribute source that metrics are adjusted for."""
+        covariates = [metric.covariate for metric in self._experiment.metrics.values() if metric.covariate]
+        return sorted({covariate.column for covariate in covariates if covariate.source == source.name})
 
     def check_tables(self) -> None:
         """Raise a DataError with every table and column that the definitions name and the warehouse lacks."""
         problems = []
         for name, table, columns in self._sources():
-            found = self._warehouse.columns(table)
+            try:
+                found = self._warehouse.columns(table)
+            except duckdb.Error as error:
+                problems.append(f"{self._where}: source {name}: table '{table}' cannot be read: {_first_line(error)}")
+                continue
             if found is None:
                 hint = _near(table, self._warehouse.tables())
                 problems.append(f"{self._where}: source {name}: table '{table}' does not exist{hint}")
@@ -178,8 +186,10 @@ class NightQueries:
         return self._ask(source.name, "outcome_checks", {"known_by": known_by}, source=source, values=values)[0]
 
     def attribute_checks(self, attribute: AttributeSource) -> dict:
-        """How many units have more than one row in an attribute table, and one of them."""
-        return self._ask(attribute.name, "attribute_checks", {}, attribute=attribute)[0]
+        """Units with more than one row in an attribute table, one of them, and covariates that are no finite number."""
+        covariates = self._covariates(attribute)
+        counts = self._ask(attribute.name, "attribute_checks", {}, attribute=attribute, covariates=covariates)[0]
+        return {**counts, "not_finite": {name: counts[f"not_finite_{i}"] for i, name in enumerate(covariates)}}
 
     def units(self, known_by: dt.datetime) -> list[dict]:
         """Exposed units by variant, crossover, whether within the dates, and day."""
@@ -191,6 +201,7 @@ class NightQueries:
         experiment = self._experiment
         mature = _midnight(self._as_of) - dt.timedelta(days=metric.maturity_days)
         values = {f"where_{i}": value for i, (_, value) in enumerate(metric.where)}
+        read = {s.source for s in (*experiment.segments, metric.covariate) if s}
         # A unit exposed exactly maturity_days before as_of is mature: exposed_at + maturity <= as_of.
         values["matured_before"] = min(mature + dt.timedelta(microseconds=1), _midnight(experiment.ends_on))
         return self._ask(
@@ -201,12 +212,16 @@ class NightQueries:
             source=experiment.outcomes[metric.source],
             metric=metric,
             segments=experiment.segments,
-            attributes=experiment.attributes,
+            attributes={name: source for name, source in experiment.attributes.items() if name in read},
         )
 
 
 def _midnight(day: dt.date) -> dt.datetime:
     return dt.datetime(day.year, day.month, day.day)  # UTC without a zone, as the statements compare
+
+
+def _first_line(error: Exception) -> str:
+    return f"{str(error).strip().splitlines()[0].rstrip('.!')}."
 
 
 def _near(name: str, names: list[str]) -> str:

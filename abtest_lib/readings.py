@@ -1,4 +1,4 @@
-"""From moments to what the night may say: each statistic with its family, its alpha and its word, as plain JSON values."""
+"""From moments to what the night may say: each statistic with its family, alpha and word, as plain JSON values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from abtest_lib import inference
 from abtest_lib.definitions import Experiment, Guardrail, Metric, Segment
 from abtest_lib.guardrails import harm_alpha, non_inferiority
 from abtest_lib.inference import Comparison, NotComputed
-from abtest_lib.moments import Moments, merge
+from abtest_lib.moments import CoMoments, Moments, merge, merge_co_moments
 from abtest_lib.multiplicity import bonferroni_alpha
 from abtest_lib.sample_ratio import alarm_level, sample_ratio_test
 
@@ -166,8 +166,11 @@ def segments(experiment: Experiment, as_of: dt.date, moments: list[dict]) -> lis
         for value in sorted({row[f"segment_{number}"] for row in moments})
     ]
     family = len(cells) * len(experiment.primary)
+    rows = {
+        (number, value): [row for row in moments if row[f"segment_{number}"] == value] for number, _, value in cells
+    }
     return [
-        _segment(experiment, segment, value, name, family, [r for r in moments if r[f"segment_{number}"] == value], as_of)
+        _segment(experiment, segment, value, name, family, rows[number, value], as_of)
         for name in experiment.primary
         for number, segment, value in cells
     ]
@@ -209,7 +212,34 @@ def _moments_of(moments: Sequence[dict], metric: str, variant: str) -> Moments:
     return merge(Moments(row["n"], row["mean"], row["m2"]) for row in rows)
 
 
-def _compare(metric: Metric, control: Moments, treatment: Moments, alpha: float) -> Comparison | NotComputed:
+def _co_moments_of(moments: Sequence[dict], metric: str) -> dict[str, CoMoments]:
+    """By variant; a unit without a covariate gets the mean of those with one, over all variants.
+
+    Any constant leaves the comparison unbiased, because what is missing was missing before the exposure. It is filled
+    in here and not in the warehouse, so that the cells of different days still add up.
+    """
+    rows = [row for row in moments if row["metric"] == metric and row["n"]]
+    known: dict[str, list[CoMoments]] = {row["variant"]: [] for row in rows}
+    unknown: dict[str, list[Moments]] = {row["variant"]: [] for row in rows}
+    for row in rows:
+        outcome = Moments(row["n"], row["mean"], row["m2"])
+        if row["covariate_known"]:
+            covariate = Moments(row["n"], row["covariate_mean"], row["covariate_m2"])
+            known[row["variant"]].append(CoMoments(outcome, covariate, row["comoment"]))
+        else:
+            unknown[row["variant"]].append(outcome)
+    fill = merge(cell.covariate for cells in known.values() for cell in cells).mean
+    return {
+        variant: merge_co_moments([*known[variant], CoMoments.of_constant(merge(unknown[variant]), fill)])
+        for variant in known
+    }
+
+
+def _compare(
+    metric: Metric, control: Moments | CoMoments, treatment: Moments | CoMoments, alpha: float
+) -> Comparison | NotComputed:
+    if isinstance(control, CoMoments) and isinstance(treatment, CoMoments):
+        return inference.compare_adjusted_means(control, treatment, alpha=alpha)
     if metric.is_share:
         counts = [count for arm in (control, treatment) for count in (round(arm.n * arm.mean), arm.n)]
         return inference.compare_proportions(*counts, alpha=alpha)
@@ -223,7 +253,13 @@ def _metric(
 
 
 def _segment(
-    experiment: Experiment, segment: Segment, value: str, name: str, family: int, moments: Sequence[dict], as_of: dt.date
+    experiment: Experiment,
+    segment: Segment,
+    value: str,
+    name: str,
+    family: int,
+    moments: Sequence[dict],
+    as_of: dt.date,
 ) -> dict:
     return {
         "attribute": segment.attribute,
@@ -243,17 +279,24 @@ def _described(metric: Metric) -> dict:
 def _comparisons(
     experiment: Experiment, metric: Metric, family: int, moments: Sequence[dict], as_of: dt.date
 ) -> list[dict]:
-    control = _moments_of(moments, metric.name, experiment.control)
+    arms = {variant: _moments_of(moments, metric.name, variant) for variant in experiment.weights}
+    if metric.covariate:
+        arms |= _co_moments_of(moments, metric.name)
+    control, final = arms[experiment.control], is_final(experiment, as_of)
     alpha = bonferroni_alpha(experiment.alpha, family)
     return [
-        _comparison(metric, variant, control, _moments_of(moments, metric.name, variant), alpha, family,
-                    is_final(experiment, as_of))
-        for variant in experiment.treatments
-    ]  # fmt: skip
+        _comparison(metric, variant, control, arms[variant], alpha, family, final) for variant in experiment.treatments
+    ]
 
 
 def _comparison(
-    metric: Metric, variant: str, control: Moments, treatment: Moments, alpha: float, family: int, final: bool
+    metric: Metric,
+    variant: str,
+    control: Moments | CoMoments,
+    treatment: Moments | CoMoments,
+    alpha: float,
+    family: int,
+    final: bool,
 ) -> dict:
     found = _unless_empty(control, treatment, lambda: _compare(metric, control, treatment, alpha))
     if isinstance(found, NotComputed):
@@ -273,13 +316,28 @@ def _comparison(
         "family_size": family,
         "reading": _reading(metric, found, alpha) if final else "interim",
         "method": found.method,
+        **_adjustment(metric, found),
     }
 
 
-def _unless_empty(control: Moments, treatment: Moments, compute: Callable):
+def _adjustment(metric: Metric, found: Comparison) -> dict:
+    if found.adjustment is None or metric.covariate is None:
+        return {}
+    return {
+        "adjustment": {
+            "covariate": metric.covariate.attribute,
+            "theta": found.adjustment.theta,
+            "variance_removed": found.adjustment.variance_removed,
+            "unadjusted_effect": found.adjustment.unadjusted_effect,
+            "unadjusted_interval": list(found.adjustment.unadjusted_interval),
+        }
+    }
+
+
+def _unless_empty(control: Moments | CoMoments, treatment: Moments | CoMoments, compute: Callable):
     for name, arm in (("control", control), ("the treatment", treatment)):
         if arm.n < 2:
-            return NotComputed(f"because {name} has {arm.n} mature units with a value, and at least 2 are needed")
+            return NotComputed(f"{name} has {arm.n} mature units with a value, and at least 2 are needed")
     return compute()
 
 
@@ -293,6 +351,7 @@ def _reading(metric: Metric, found: Comparison, alpha: float) -> str:
 
 def _guardrail(experiment: Experiment, guardrail: Guardrail, as_of: dt.date, moments: Sequence[dict]) -> dict:
     metric = experiment.metrics[guardrail.metric]
+    # A margin is a share of the control's mean, so a guardrail's covariate, if any, is not used.
     control = _moments_of(moments, metric.name, experiment.control)
     return {
         **_described(metric),
@@ -343,7 +402,8 @@ def _guardrail_comparison(
     }
 
 
-def _arms(control: Moments, treatment: Moments) -> dict:
+def _arms(control: Moments | CoMoments, treatment: Moments | CoMoments) -> dict:
+    control, treatment = (arm.outcome if isinstance(arm, CoMoments) else arm for arm in (control, treatment))
     return {
         "n_control": control.n,
         "n_treatment": treatment.n,

@@ -35,17 +35,23 @@ def smtp_server(environment: Mapping[str, str] = os.environ) -> SmtpServer:
     SmtpServer(host='mail.example.com', port=587, user='ana', sender='ab@example.com', security='starttls', timeout=30)
     """
     address = environment.get("ABTEST_SMTP", "")
-    parts = urlsplit(address)
+    wrong = ValueError(
+        "ABTEST_SMTP is not set to a mail server; it must be smtp://USER:PASSWORD@HOST:PORT?security=starttls&"
+        "sender=ADDRESS (user and password may be left out; security is none, starttls or tls; write '@', ':' and '/' "
+        "in a password as %40, %3A and %2F)."
+    )
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:  # its own message may quote half of the password
+        raise wrong from None
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     security, sender = options.pop("security", "starttls"), options.pop("sender", None)
     if parts.scheme != "smtp" or not parts.hostname or security not in SECURITY or options:
-        raise ValueError(
-            "ABTEST_SMTP is not set to a mail server; it must be smtp://USER:PASSWORD@HOST:PORT?security=starttls&"
-            "sender=ADDRESS (user and password may be left out; security is none, starttls or tls)."
-        )
+        raise wrong
     return SmtpServer(
         host=parts.hostname,
-        port=parts.port or (465 if security == "tls" else 587),
+        port=port or (465 if security == "tls" else 587),
         user=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
         sender=sender or f"abtest@{parts.hostname}",

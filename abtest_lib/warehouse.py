@@ -22,9 +22,7 @@ class DuckDBWarehouse:
         try:
             # By default DuckDB spills beside the file, which may lie on a read-only volume.
             spill = str(Path(tempfile.gettempdir()) / f"abtest_duckdb_{os.getuid()}")
-            self._connection = duckdb.connect(
-                self.name, read_only=True, config={"threads": 1, "temp_directory": spill}
-            )
+            self._connection = duckdb.connect(self.name, read_only=True, config={"threads": 1, "temp_directory": spill})
             self._connection.execute("SET TimeZone = 'UTC'")
         except duckdb.Error as error:
             raise ConnectionError(
@@ -71,11 +69,13 @@ class DuckDBWarehouse:
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def columns(self, table: str) -> list[str] | None:
-        """Name the columns of a table or view; None when there is no such table."""
+        """Name the columns of a table or view; None when there is no such table, duckdb.Error for a broken view."""
         quoted = ".".join(f'"{part}"' for part in table.split("."))
         try:
             return [row["column_name"] for row in self.query(f"DESCRIBE {quoted}")]
         except duckdb.CatalogException:
+            if table in self.tables():
+                raise  # a view of something that is gone
             return None
 
     def tables(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Reading YAML field by field: types are checked, unknown keys found, and every problem is kept with its file and line."""
+"""Reading YAML field by field: types are checked, unknown keys found, every problem is kept with file and line."""
 
 from __future__ import annotations
 
@@ -63,6 +63,8 @@ def read_mapping(path: Path, problems: list[str]) -> Fields | None:
         problems.append(f"{where}: is not valid YAML: {error.problem or error.context}.")
     except yaml.YAMLError as error:
         problems.append(f"{path}: is not valid YAML: {' '.join(str(error).split())}.")
+    except OSError as error:
+        problems.append(f"{path}: cannot be read ({error.strerror}); it must be a file that you may read.")
     except (RecursionError, OverflowError):
         problems.append(f"{path}: is nested or aliased too deeply; a definition is a short text.")
     else:
@@ -89,6 +91,13 @@ def _scalar(node: yaml.Node):
     return constructor.construct_object(node, deep=True)
 
 
+def _shown(value) -> str:
+    """A value as YAML would write it, for a message."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, str) else str(value)
+
+
 class Fields:
     """One mapping of a YAML file. Keys that nobody asked for are reported by ``close``."""
 
@@ -111,6 +120,7 @@ class Fields:
         return f"{self._path}.{key}" if self._path else key
 
     def _report(self, line: int, text: str) -> None:
+        text = text.replace("\n", "\\n")  # one problem, one line
         self._problems.append(f"{self._file}:{line}: {text}{'' if text.endswith('?') else '.'}")
 
     def problem(self, key: str, text: str) -> None:
@@ -152,6 +162,8 @@ class Fields:
             return node
         if required:
             self.problem(key, "is missing")
+        elif node is not None:
+            self.problem(key, "has no value; give it one or leave the key out (an unquoted # begins a comment)")
         return None
 
     def _value(self, key: str, required: bool):
@@ -164,7 +176,7 @@ class Fields:
         try:
             return _scalar(node)
         except (ValueError, yaml.YAMLError):
-            self.problem(key, f"is {node.value}, which is no valid value of its kind")
+            self.problem(key, f"is {node.value or node.tag}, which is no valid value of its kind")
             return None
 
     def text(self, key: str, *, form=None, default: str | None = None, required: bool = True) -> str | None:
@@ -173,7 +185,7 @@ class Fields:
         if value is None:
             return default
         if not isinstance(value, str) or not value.strip():
-            self.problem(key, f"is {value!r}; it must be a text (put it in quotes)")
+            self.problem(key, f"is {_shown(value)}; it must be a text (put it in quotes)")
             return None
         if form and not form[0].fullmatch(value):
             self.problem(key, f"is '{value}'; it must be {form[1]}")
@@ -200,6 +212,8 @@ class Fields:
         texts = [item.value for item in nodes if isinstance(item, yaml.ScalarNode) and item.value.strip()]
         if len(texts) < len(nodes):
             self.problem(key, "must be a text or a list of texts")
+        elif required and node is not None and not nodes:
+            self.problem(key, "is an empty list; it must hold at least one")
         return texts
 
     def choice(self, key: str, choices: tuple[str, ...], *, default: str | None = None) -> str | None:
@@ -217,7 +231,7 @@ class Fields:
         value = self._value(key, False)
         if value is None or isinstance(value, bool):
             return default if value is None else value
-        self.problem(key, f"is {value!r}; it must be true or false")
+        self.problem(key, f"is {_shown(value)}; it must be true or false")
         return default
 
     def whole(self, key: str, *, least: int, default: int | None = None) -> int:
@@ -226,7 +240,7 @@ class Fields:
         if value is None:
             return least if default is None else default
         if isinstance(value, bool) or not isinstance(value, int):
-            self.problem(key, f"is {value!r}; it must be a whole number")
+            self.problem(key, f"is {_shown(value)}; it must be a whole number")
         elif value < least:
             self.problem(key, f"is {value}; it must be at least {least}")
         elif value > 3650:
@@ -241,7 +255,7 @@ class Fields:
         if value is None:
             return math.nan if default is None else default
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self.problem(key, f"is {value!r}; it must be a number")
+            self.problem(key, f"is {_shown(value)}; it must be a number")
         elif not above < value < below:
             self.problem(key, f"is {value}; it must be above {above:g} and below {below:g} (shares are fractions)")
         return value
@@ -251,9 +265,12 @@ class Fields:
         value = self._value(key, True)
         if value is None:
             return None
-        if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
+            self.problem(key, f"is {_shown(value)}; it must be a date such as 2026-02-02, without quotes")
+        elif not 1970 <= value.year < 2200:
+            self.problem(key, f"is {value}; it must be between 1970 and 2199")
+        else:
             return value
-        self.problem(key, f"is {value}; it must be a date such as 2026-02-02")
         return None
 
     def scalars(self, key: str) -> tuple[tuple[str, str | int | float | bool], ...]:
@@ -269,7 +286,7 @@ class Fields:
             elif isinstance(value, (str, int, float)):
                 pairs.append((column, value))
             elif value is not None:
-                found.problem(column, f"is {value!r}; it must be a text, number, true or false")
+                found.problem(column, f"is {_shown(value)}; it must be a text, number, true or false")
         return tuple(pairs)
 
     def weights(self, key: str) -> dict[str, float]:

@@ -7,7 +7,7 @@ Output: unit_id, variant (of the first exposure), exposed_at (the first), crosso
 known_exposures AS (
     SELECT
         CAST({{ exposures.unit | ident }} AS VARCHAR) AS unit_id,
-        {{ exposures.variant | ident }} AS variant,
+        CAST({{ exposures.variant | ident }} AS VARCHAR) AS variant,
         CAST({{ exposures.exposed_at | ident }} AS TIMESTAMP) AS exposed_at
     FROM {{ exposures.table | ident }}
     WHERE {{ exposures.experiment | ident }} = $experiment

@@ -3,29 +3,35 @@ Grain: one row: what is wrong with the exposures of the experiment.
 Identifiers: exposures (source), variants (count).
 Parameters: $experiment, $as_of, $known_by (timestamps in UTC), $variant_0, $variant_1, ... (the designed ones).
 Output: exposures, null_units, null_variants, null_times, negative_times (before 1970), future_times (after the row was
-    loaded or, without a load time, after now) (counts); unknown_variants (text, up to five names) and
-    unknown_rows (count).
+    loaded or, without a load time, after now: only what is refused depends on the clock, never a number) (counts);
+    unknown_variants (text, up to five names), unknown_rows and null_loads (counts; a row without its declared load
+    time belongs to no night).
 -#}
 {%- set exposed_at = "CAST(" ~ exposures.exposed_at | ident ~ " AS TIMESTAMP)" -%}
+{%- set variant = "CAST(" ~ exposures.variant | ident ~ " AS VARCHAR)" -%}
+{%- set in_future -%}
+{{ exposed_at }} > {% if exposures.loaded_at %}CAST({{ exposures.loaded_at | ident }} AS TIMESTAMP){% else %}CAST(NOW() AS TIMESTAMP){% endif %}
+{%- endset -%}
 {%- set unknown -%}
-{{ exposures.variant | ident }} NOT IN ({% for _ in variants %}{{ ', ' if loop.index0 }}$variant_{{ loop.index0 }}{% endfor %})
+{{ variant }} NOT IN ({% for _ in variants %}{{ ', ' if loop.index0 }}$variant_{{ loop.index0 }}{% endfor %})
 {%- endset -%}
 SELECT
     COUNT(*) AS exposures,
-    COUNT_IF({{ exposures.unit | ident }} IS NULL OR CAST({{ exposures.unit | ident }} AS VARCHAR) = '') AS null_units,
-    COUNT_IF({{ exposures.variant | ident }} IS NULL) AS null_variants,
-    COUNT_IF({{ exposed_at }} IS NULL) AS null_times,
-    COUNT_IF({{ exposed_at }} < TIMESTAMP '1970-01-01') AS negative_times,
+    COUNT(*) FILTER (WHERE {{ exposures.unit | ident }} IS NULL OR CAST({{ exposures.unit | ident }} AS VARCHAR) = '') AS null_units,
+    COUNT(*) FILTER (WHERE {{ exposures.variant | ident }} IS NULL) AS null_variants,
+    COUNT(*) FILTER (WHERE {{ exposed_at }} IS NULL) AS null_times,
+    COUNT(*) FILTER (WHERE {{ exposed_at }} < TIMESTAMP '1970-01-01') AS negative_times,
+    COUNT(*) FILTER (WHERE {{ in_future }}) AS future_times,
+    COUNT(*) FILTER (WHERE {{ unknown }}) AS unknown_rows,
+    ARRAY_TO_STRING(LIST_SORT(LIST(DISTINCT {{ variant }}) FILTER (WHERE {{ unknown }}))[1:5], ', ') AS unknown_variants,
     {% if exposures.loaded_at -%}
-    COUNT_IF({{ exposed_at }} > CAST({{ exposures.loaded_at | ident }} AS TIMESTAMP)) AS future_times,
+    COUNT(*) FILTER (WHERE {{ exposures.loaded_at | ident }} IS NULL) AS null_loads
     {%- else -%}
-    COUNT_IF({{ exposed_at }} > CAST(NOW() AS TIMESTAMP)) AS future_times,
+    0 AS null_loads
     {%- endif %}
-    COUNT_IF({{ unknown }}) AS unknown_rows,
-    STRING_AGG(DISTINCT CASE WHEN {{ unknown }} THEN {{ exposures.variant | ident }} END, ', ') AS unknown_variants
 FROM {{ exposures.table | ident }}
 WHERE {{ exposures.experiment | ident }} = $experiment
-    AND ({{ exposed_at }} < $as_of OR {{ exposed_at }} IS NULL OR {{ exposed_at }} > CAST(NOW() AS TIMESTAMP))
+    AND ({{ exposed_at }} < $as_of OR {{ exposed_at }} IS NULL OR {{ in_future }})
     {% if exposures.loaded_at -%}
-    AND CAST({{ exposures.loaded_at | ident }} AS TIMESTAMP) <= $known_by
+    AND COALESCE(CAST({{ exposures.loaded_at | ident }} AS TIMESTAMP) <= $known_by, TRUE)
     {%- endif %}

@@ -1,10 +1,14 @@
 {#-
 Grain: variant, crossover, exposed_on and the value of every segment: the moments of one metric over matured units.
-Identifiers: exposures, source (the metric's), metric, segments (source, column), attributes (sources by name).
+    With a covariate also covariate_known: units without a value of it are a cell of their own.
+Identifiers: exposures, source (the metric's), metric, segments (source, column), attributes (the sources by name of
+    segments and covariate).
 Parameters: $experiment, $as_of, $known_by, $starts_at, $matured_before (a unit exposed later is not mature, or came
     after the enrolment), $where_0, $where_1, ... (the metric's row filter).
 Output: variant, crossover, exposed_on (date), segment_0, segment_1, ... (text), units (matured), null_rows (rows in
     the window without a value), n (units with a value), mean and m2 (sum of squared deviations) in the metric's unit.
+    With a covariate, over the same n units, null where covariate_known is false: covariate_mean, covariate_m2 (in the
+    covariate's unit) and comoment (sum of products of both deviations).
 -#}
 {%- set occurred_at = "CAST(" ~ ("outcomes." ~ source.occurred_at) | ident ~ " AS TIMESTAMP)" -%}
 {%- set amount = "CAST(" ~ ("outcomes." ~ metric.value) | ident ~ " AS DOUBLE)" if metric.value else "1.0" -%}
@@ -54,6 +58,9 @@ unit_values AS (
         {% for segment in segments -%}
         COALESCE(CAST({{ ('attribute_' ~ segment.source ~ '.' ~ segment.column) | ident }} AS VARCHAR), '(unknown)') AS segment_{{ loop.index0 }},
         {% endfor -%}
+        {% if metric.covariate -%}
+        CAST({{ ('attribute_' ~ metric.covariate.source ~ '.' ~ metric.covariate.column) | ident }} AS DOUBLE) AS covariate,
+        {% endif -%}
         COALESCE(unit_outcomes.null_rows, 0) AS null_rows,
         {% if metric.kind == 'mean' and metric.aggregate == 'mean' and metric.nulls != 'zero' -%}
         unit_outcomes.amount AS amount
@@ -75,11 +82,19 @@ SELECT
     {% for segment in segments -%}
     segment_{{ loop.index0 }},
     {% endfor -%}
+    {% if metric.covariate -%}
+    covariate IS NOT NULL AS covariate_known,
+    {% endif -%}
     COUNT(*) AS units,
     CAST(SUM(null_rows) AS BIGINT) AS null_rows,
     COUNT(amount) AS n,
     COALESCE(AVG(amount), 0.0) AS mean,
     COALESCE(VAR_POP(amount) * COUNT(amount), 0.0) AS m2
+    {%- if metric.covariate %},
+    AVG(covariate) FILTER (WHERE amount IS NOT NULL) AS covariate_mean,
+    VAR_POP(covariate) FILTER (WHERE amount IS NOT NULL) * COUNT(amount) AS covariate_m2,
+    COVAR_POP(amount, covariate) * COUNT(amount) AS comoment
+    {%- endif %}
 FROM unit_values
 GROUP BY ALL
 ORDER BY ALL

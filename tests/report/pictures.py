@@ -22,12 +22,12 @@ SCHEMES = ("light", "dark")
 
 
 @contextmanager
-def _browser() -> Iterator[str]:
+def browser() -> Iterator[str]:
     """Start Chromium and yield the address of its control socket."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         raise SystemExit("pictures: Chromium is not on the PATH; it must be. Install the package chromium.")
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0"]
         command = [program, *options, f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603
@@ -41,7 +41,7 @@ def _browser() -> Iterator[str]:
             process.wait()
 
 
-class _Page:
+class Page:
     """One tab, driven by the DevTools protocol."""
 
     def __init__(self, socket: websockets.ClientConnection) -> None:
@@ -63,7 +63,7 @@ class _Page:
 async def _take(socket: str, report: Path, out: Path, plain: bool) -> list[str]:
     said = []
     async with websockets.connect(socket, max_size=None) as connection:
-        page = _Page(connection)
+        page = Page(connection)
         target = await page.call("Target.createTarget", url=report.resolve().as_uri())
         attached = await page.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         page.session = attached["sessionId"]
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="remove the style block, as some mail programs do")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    with _browser() as socket:
+    with browser() as socket:
         print("\n".join(asyncio.run(_take(socket, options.report, options.out, options.plain))))
 
 

@@ -111,11 +111,25 @@ def test_all_formats_say_the_same_verdict_and_numbers(case):
         said += [card["label"], card["action"], card["why"], card["changed"], card["next"]]
     for metric in report["primary"]:
         said += [row[part] for row in metric["rows"] for part in ("effect", "interval", "absolute", "side", "claim")]
+    in_mail = []
     for table in (table for table in report["tables"] if table["key"] != "nights"):
-        said += [row[part] for group in table["groups"] for row in group["rows"] for part in ("effect", "interval")]
+        for row in (row for group in table["groups"] for row in group["rows"]):
+            silent = table["key"] == "segments" and row["word"] in ("not shown", "interim")
+            (in_mail if silent else said).extend((row["effect"], row["interval"]))
     for form, text in readable(render(report)).items():
-        for words in filter(None, said):
+        for words in filter(None, said if form == "slack" else said + in_mail):
             assert re.sub(r"\s+", " ", words) in text, form
+
+
+@pytest.mark.parametrize(("case", "lines"), [("ship", ["ios", "DE"]), ("keep_running", [])])
+def test_slack_leaves_segments_without_a_claim_to_the_mail(case, lines):
+    results, history = night(case)
+    sections = [
+        block["text"]["text"] for block in printed(results, history).slack["blocks"] if block["type"] == "section"
+    ]
+    segments = [text for text in sections if text.startswith("*Segments")]
+    assert len(segments) == (1 if lines else 0)
+    assert re.findall(r"^\S \*(.*)\*", "".join(segments), re.MULTILINE) == lines
 
 
 def test_a_run_twice_gives_the_same_bytes_and_leaves_its_input_alone():
@@ -220,15 +234,87 @@ def test_pvalue_has_two_digits_unless_that_would_hide_the_side_of_alpha(pvalue, 
 def test_what_was_not_computed_prints_its_reason():
     results, history = night("not_computed")
     reasons = [
-        "because all 148,611 treatment units lack a value of this metric",
-        "because no unit of control bought anything",
-        "because the variance of control is zero",
-        "because no control unit has platform = web",
+        "all 148,611 treatment units lack a value of this metric",
+        "no unit of control bought anything",
+        "the variance of control is zero",
+        "no control unit has platform = web",
     ]
     for form, text in readable(printed(results, history)).items():
         for reason in reasons:
-            assert f"not computed, {reason}" in text, form
+            assert f"not computed, because {reason}" in text, form
+        assert not re.search("because because|not computed:|not computed, not computed", text), form
         assert "nan" not in text.lower().split()
+
+
+def test_adjusted_effect_stands_beside_the_unadjusted_one():
+    results, history = night("ship")
+    said = (
+        "Adjusted for customers.pre_year_spend, which removes 31% of the variance; "
+        "unadjusted +0.39 USD (+0.12 to +0.66 USD)."
+    )
+    shown = readable(printed(results, history))
+    assert all(said in shown[form] for form in ("html", "text", "markdown"))
+    results["metrics"][1]["role"] = "primary"
+    assert all(said in text for text in readable(printed(results, history)).values())
+
+
+@pytest.mark.parametrize(
+    ("removed", "words"),
+    [(0.4, "removes 40% of"), (0.999, "removes more than 99% of"), (0.001, "changes the variance by less"),
+     (-0.02, "adds 2% to")],
+)  # fmt: skip
+def test_a_covariate_that_does_harm_or_nothing_is_said_to(removed, words):
+    results, history = night("ship")
+    results["metrics"][1]["comparisons"][0]["adjustment"]["variance_removed"] = removed
+    for form in ("html", "text", "markdown"):
+        assert f"which {words}" in readable(printed(results, history))[form]
+
+
+def test_segments_of_an_adjusted_metric_name_the_covariate_once():
+    results, history = night("ship")
+    for segment in results["segments"]:
+        segment["comparisons"][0]["adjustment"] = results["metrics"][1]["comparisons"][0]["adjustment"]
+    table = next(table for table in view(results, history)["tables"] if table["key"] == "segments")
+    assert table["note"].count("Adjusted for customers.pre_year_spend.") == 1
+
+
+def test_unadjusted_effect_of_an_invalid_variant_is_withheld():
+    results, history = night("ship")
+    results["metrics"][1]["role"] = "primary"
+    results["sample_ratio"]["healthy"] = False
+    for text in readable(printed(results, history)).values():
+        assert "djusted for" not in text
+
+
+def test_unadjusted_effect_of_an_interim_night_has_no_word_of_success():
+    results, history = night("ship")
+    results["metrics"][1]["role"], results["stage"] = "primary", "interim"
+    for form, text in readable(printed(results, history)).items():
+        assert "unadjusted +0.39 USD" in text, form
+        assert not re.search(r"\bp [<=>]|(✔|✖|:) (better|worse)", text), form
+
+
+def test_units_of_no_known_segment_come_last_in_their_group():
+    results, history = night("ship")
+    results["segments"][0]["value"] = "(unknown)"
+    groups = next(table for table in view(results, history)["tables"] if table["key"] == "segments")["groups"]
+    assert [row["name"] for row in groups[0]["rows"]] == ["android", "web", "(unknown)"]
+
+
+def test_rows_without_a_unit_are_told_by_source():
+    results, history = night("ship")
+    lines = view(results, history)["data"]["lines"]
+    assert "Source purchases: 214 of 402,118 rows without a unit, not counted." in lines
+    assert not any("page_views" in line for line in lines)
+    del results["exposure"]["sources"]
+    assert not any("without a unit" in line for line in view(results, history)["data"]["lines"])
+
+
+def test_units_exposed_outside_the_enrolment_are_told():
+    results, history = night("ship")
+    assert "41 units first exposed outside the enrolment are not counted." in view(results, history)["data"]["lines"]
+    results["exposure"]["outside_dates"] = 1
+    assert "1 unit first exposed outside the enrolment is not counted." in view(results, history)["data"]["lines"]
 
 
 def test_nights_that_are_not_earlier_are_left_out():

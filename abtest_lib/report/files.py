@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from abtest_lib import report, results
+from abtest_lib import results
+from abtest_lib.report.contents import subject, view
+from abtest_lib.report.formats import render
 
 
 def write(night: Path, document: dict, history: list[dict]) -> Path:
@@ -34,10 +36,10 @@ def write(night: Path, document: dict, history: list[dict]) -> Path:
     >>> write(night, results.read_json(night / "results.json"), []).name
     'report.html'
     """
-    view = report.view(document, history)
-    rendered = report.render(view)
+    said = view(document, history)
+    rendered = render(said)
     results.write_bytes(night / "report.txt", rendered.text.encode())
     results.write_bytes(night / "report.md", rendered.markdown.encode())
     results.write_json(night / "slack.json", rendered.slack)
-    results.write_json(night / "mail.json", {"subject": report.subject(view)})
+    results.write_json(night / "mail.json", {"subject": subject(said)})
     return results.write_bytes(night / "report.html", rendered.html.encode())

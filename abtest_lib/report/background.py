@@ -1,0 +1,221 @@
+"""The sections without effects: sample ratio, data, plan, method, and where the report comes from."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import Any
+
+from abtest_lib.report.numbers import finite_number, missing_reason, percent
+from abtest_lib.report.readable import title_of
+from abtest_lib.report.rows import fences_of, smallest_text
+from abtest_lib.report.text import clean_name, count_text, listed, long_day, plural, sentence, short_day
+
+
+def sample_ratio_section(night: Mapping[str, Any]) -> dict[str, Any]:
+    """Show whether units fell into the variants as planned.
+
+    Parameters
+    ----------
+    night : mapping
+        What ``readable`` returned.
+
+    Returns
+    -------
+    dict
+        ``heading``, ``note``, ``columns`` and ``rows`` of strings.
+
+    Examples
+    --------
+    >>> sample_ratio_section(tonight)["heading"]
+    'Sample ratio: ✔ healthy'
+    """
+    ratio = night["sample_ratio"]
+    if missing_reason(ratio):
+        missing = sentence(missing_reason(ratio))
+        return {"heading": "Sample ratio: not computed", "note": missing, "rows": [], "columns": []}
+    healthy = ratio["healthy"] is True
+    total = sum(ratio["weights"].values())
+    rows = [
+        [clean_name(name), percent(weight / total), *(count_text(ratio[key][name]) for key in ("expected", "observed"))]
+        for name, weight in ratio["weights"].items()
+    ]
+    statistic, probability = finite_number(ratio["statistic"]), finite_number(ratio["pvalue"])
+    note = missing_reason(ratio["pvalue"])
+    if statistic is not None and probability is not None:
+        chance = f"{probability:.2g}" if probability < 0.99 else "above 0.99"
+        note = (
+            f"Chi-squared {statistic:,.2f}, {plural(ratio['df'], 'degree')} of freedom: by chance alone a split at "
+            f"least this uneven has probability {chance}; the alarm is below {ratio['alarm_below']:.2g}"
+        )
+    return {
+        "heading": "Sample ratio: " + ("✔ healthy" if healthy else "✖ mismatch"),
+        "note": sentence(note),
+        "columns": ["Variant", "Planned", "Expected", "Observed"],
+        "rows": rows,
+    }
+
+
+def data_section(night: Mapping[str, Any]) -> dict[str, Any]:
+    """Say which units were counted, which wait and which were left out.
+
+    Parameters
+    ----------
+    night : mapping
+        What ``readable`` returned.
+
+    Returns
+    -------
+    dict
+        ``lines`` (sentences), ``columns`` and ``rows`` of strings, one for each metric.
+
+    Examples
+    --------
+    >>> data_section(tonight)["columns"]
+    ['Metric', 'Counted', 'Waiting', 'Complete on']
+    """
+    exposure = night["exposure"]
+    units, mixed = sum(exposure["units"].values()), sum(exposure["crossovers"].values())
+    lines = [f"{plural(units, 'exposed unit')} ({_per_variant(exposure['units'])})."]
+    if exposure.get("first_on") and exposure.get("last_on"):
+        lines.append(f"First exposures from {long_day(exposure['first_on'])} to {long_day(exposure['last_on'])}.")
+    if mixed:
+        share = f", {_share(mixed / units)} of all" if units else ""
+        lines.append(f"{plural(mixed, 'unit')} saw two variants ({_per_variant(exposure['crossovers'])}{share}).")
+    else:
+        lines.append("No unit saw two variants.")
+    if exposure["outside_dates"]:
+        was, were = (f"first exposed outside the enrolment {verb}" for verb in ("is", "are"))
+        lines.append(f"{plural(exposure['outside_dates'], f'unit {was}', f'units {were}')} not counted.")
+    lines += [
+        f"Source {clean_name(entry['source'])}: {count_text(entry['rows_without_unit'])} of "
+        f"{plural(entry['rows'], 'row')} without a unit, not counted."
+        for entry in exposure.get("sources", ())
+        if entry["rows_without_unit"]
+    ]
+    rows, nulls = [], []
+    for entry in night["maturity"]:
+        dropped = sum(entry["dropped_nulls"].values())
+        title = clean_name(entry["title"])
+        if dropped:
+            nulls.append(f"{title}: {plural(dropped, 'null')} dropped ({_per_variant(entry['dropped_nulls'])}).")
+        window = f"{_days(entry)} after exposure"
+        counted, waiting = (count_text(sum(entry[key].values())) for key in ("matured", "waiting"))
+        rows.append([title, window, counted, waiting, short_day(entry["complete_on"])])
+    return {"lines": lines + nulls, "columns": ["Metric", "Counted", "Waiting", "Complete on"], "rows": rows}
+
+
+def _share(fraction: float) -> str:
+    return "under 0.01%" if 0 < fraction < 0.0001 else percent(fraction)
+
+
+def _days(entry: Mapping[str, Any]) -> str:
+    start, end = entry["delay_days"], entry["delay_days"] + entry["window_days"]
+    window = f"{start} to {end} days" if start else plural(end, "day")
+    return window + (f" and {plural(entry['lag_days'], 'day')} of lag" if entry["lag_days"] else "")
+
+
+def _per_variant(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{clean_name(name)} {count_text(count)}" for name, count in counts.items())
+
+
+def plan_rows(night: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Show what was declared before the experiment, and on which nights the declaration changed.
+
+    Parameters
+    ----------
+    night : mapping
+        What ``readable`` returned.
+    earlier : sequence of mappings
+        Earlier nights, oldest first, each from ``readable``.
+
+    Returns
+    -------
+    list of [str, str]
+
+    Examples
+    --------
+    >>> dict(plan_rows(tonight, []))["Smallest effect"]
+    '3%, the smallest that matters'
+    """
+    experiment = night["experiment"]
+    last = date.fromisoformat(experiment["ends_on"]) - timedelta(days=1)
+    weights = ", ".join(f"{clean_name(name)} {weight:g}" for name, weight in experiment["weights"].items())
+    team = f", {clean_name(experiment['team'])}" if experiment.get("team") else ""
+    smallest = f"{smallest_text(night)}, the smallest that matters" if fences_of(night) else "none declared"
+    rows = [
+        ["Hypothesis", clean_name(experiment["hypothesis"], 400)],
+        ["Enrolment", f"{long_day(experiment['starts_on'])} to {long_day(last)}"],
+        ["Decision due", long_day(experiment["decides_on"])],
+        ["Primary", listed([title_of(night, metric) for metric in experiment["primary"]])],
+        ["Smallest effect", smallest],
+        ["Alpha", f"{experiment['alpha']:g}"],
+        ["Weights", weights],
+        ["Owner", clean_name(experiment["owner"]) + team],
+    ]
+    changes = _definition_changes(night, earlier)
+    return rows + ([["Changed", changes]] if changes else [])
+
+
+def _definition_changes(night: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> str:
+    nights = [*earlier, night]
+    changes = [
+        f"{short_day(after['as_of'])} ({_hash(before)} → {_hash(after)})"
+        for before, after in pairwise(nights)
+        if before["experiment"]["definition_sha256"] != after["experiment"]["definition_sha256"]
+    ]
+    return f"definition changed on the night of {listed(changes)}" if changes else ""
+
+
+def method_lines(night: Mapping[str, Any]) -> list[str]:
+    """Say how each metric was tested.
+
+    Parameters
+    ----------
+    night : mapping
+        What ``readable`` returned.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> method_lines(tonight)[-1]
+    'A unit counts once its whole window has passed; the verdict waits for the planned horizon.'
+    """
+    used: dict[str, list[str]] = {}
+    for metric in (*night["metrics"], *night["guardrails"]):
+        for comparison in metric["comparisons"]:
+            if comparison.get("method"):
+                titles = used.setdefault(clean_name(comparison["method"], 200), [])
+                titles += [clean_name(metric["title"])] if clean_name(metric["title"]) not in titles else []
+    lines = [f"{listed(titles)}: {sentence(method)}" for method, titles in used.items()]
+    lines.append("A unit counts once its whole window has passed; the verdict waits for the planned horizon.")
+    return lines
+
+
+def origin_line(night: Mapping[str, Any]) -> str:
+    """Name definition, revision and version, from which the same report can be made again.
+
+    Parameters
+    ----------
+    night : mapping
+        What ``readable`` returned.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> origin_line({"experiment": {"definition_sha256": "7c1e5a9"}, "revision": "3f2a", "abtest_version": "0.1.0"})
+    'Definition 7c1e5a9, revision 3f2a, abtest 0.1.0'
+    """
+    return (
+        f"Definition {_hash(night)}, revision {clean_name(night['revision'], 20)}, "
+        f"abtest {clean_name(night['abtest_version'], 20)}"
+    )
+
+
+def _hash(night: Mapping[str, Any]) -> str:
+    return clean_name(night["experiment"]["definition_sha256"])[:10]
