@@ -22,6 +22,7 @@ from scipy.special import gammaincc
 from abtest_lib.guardrails import harm_alpha, margin_statistic
 from abtest_lib.inference import (
     MeanEstimate,
+    critical_value,
     delta_interval,
     fieller_interval,
     newcombe_interval,
@@ -118,6 +119,48 @@ def welch_test(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:
         yield Rate(f"type I: Student t, {case}", float(np.mean(student < ALPHA)), ALPHA, repetitions, used=False)
 
 
+def paired_arms(
+    rng: np.random.Generator, n: int, sd: float, correlation: float, repetitions: int
+) -> tuple[np.ndarray, ...]:
+    """Return mean and spread of outcome and covariate, and their comoment, of many skewed samples."""
+    covariate = rng.exponential(1.0, (repetitions, n))
+    noise = rng.exponential(1.0, (repetitions, n)) - 1
+    outcome = sd * (correlation * (covariate - 1) + math.sqrt(1 - correlation**2) * noise)
+    y, x = outcome.mean(axis=1), covariate.mean(axis=1)
+    dy, dx = outcome - y[:, None], covariate - x[:, None]
+    return y, x, np.square(dy).sum(axis=1), np.square(dx).sum(axis=1), (dy * dx).sum(axis=1)
+
+
+def adjusted_means(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:
+    """Type I error and misses of means adjusted for a covariate (CUPED), on skewed values."""
+    repetitions = min(repetitions, 20_000)
+    for n_control, n_treatment, ratio, correlation, change in (
+        (500, 500, 1.0, 0.7, 0.0),
+        (900, 100, 1.0, 0.7, 0.0),
+        (100, 100, 1.0, 0.7, 0.0),
+        (500, 500, 1.0, 0.0, 0.0),
+        (500, 500, 1.2, 0.7, 0.2),
+    ):
+        yc, xc, myc, mxc, cc = paired_arms(rng, n_control, 1.0, correlation, repetitions)
+        yt, xt, myt, mxt, ct = paired_arms(rng, n_treatment, ratio, correlation, repetitions)
+        theta = (cc + ct) / (mxc + mxt)
+        centre = (n_control * xc + n_treatment * xt) / (n_control + n_treatment)
+        arms = [
+            MeanEstimate(level + y - theta * (x - centre), (my - 2 * theta * c + theta**2 * mx) / (n - 1) / n, n - 1)
+            for level, n, y, x, my, mx, c in (
+                (4, n_control, yc, xc, myc, mxc, cc),
+                (4 * (1 + change), n_treatment, yt, xt, myt, mxt, ct),
+            )
+        ]
+        df = welch_df(*arms)
+        case = f"n {n_control}/{n_treatment}, correlation {correlation}" + (f", effect {change:+.0%}" if change else "")
+        missed = misses(wald_interval(*arms, df=df), 4 * change)
+        yield Rate(f"{'miss' if change else 'type I'}: CUPED, {case}", missed, ALPHA, repetitions)
+        if change:  # without an effect Fieller leaves out the truth exactly when the test rejects
+            missed = misses(fieller_interval(*arms, df=df), change)
+            yield Rate(f"miss: CUPED, Fieller of the relative effect, {case}", missed, ALPHA, repetitions)
+
+
 def difference_intervals(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:
     """Misses of Newcombe's interval beside Wald's on rare events."""
     for share_control, share_treatment, n in ((0.05, 0.06, 5_000), (0.005, 0.01, 1_000), (0.001, 0.001, 2_000)):
@@ -130,18 +173,31 @@ def difference_intervals(rng: np.random.Generator, repetitions: int) -> Iterator
         yield Rate(f"miss: Wald, {case}", misses(interval, truth), ALPHA, repetitions, used=False)
 
 
-def relative_intervals(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:
-    """Misses of Fieller's, Koopman's and the delta interval of a relative effect on rare and skewed metrics."""
-    for share, n_control, n_treatment in ((0.005, 2_000, 2_000), (0.005, 9_000, 1_000), (0.05, 9_000, 1_000)):
-        control, treatment = (rng.binomial(n, share, repetitions) for n in (n_control, n_treatment))
+def share_ratio_intervals(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:
+    """Misses of Koopman's, Fieller's and the delta interval of a relative effect on shares."""
+    for share, change, n_control, n_treatment in (
+        (0.005, 0.0, 2_000, 2_000),
+        (0.005, 0.0, 9_000, 1_000),
+        (0.05, 0.0, 9_000, 1_000),
+        (0.01, 0.5, 9_000, 1_000),
+    ):
+        control = rng.binomial(n_control, share, repetitions)
+        treatment = rng.binomial(n_treatment, share * (1 + change), repetitions)
         arms = proportion(control, n_control), proportion(treatment, n_treatment)
-        case = f"share {share}, n {n_control}/{n_treatment}"
+        case = f"share {share}, n {n_control}/{n_treatment}" + (f", effect {change:+.0%}" if change else "")
         with np.errstate(invalid="ignore", divide="ignore"):
-            delta = misses(delta_interval(*arms), 0)
-        yield Rate(f"miss: Fieller, {case}", misses(fieller_interval(*arms), 0), ALPHA, repetitions)
-        score = score_ratio_z(control, n_control, treatment, n_treatment)
-        yield Rate(f"miss: Koopman, {case}", float(np.mean(np.abs(score) > 1.959964)), ALPHA, repetitions, used=False)
+            delta = misses(delta_interval(*arms), change)
+        # The interval leaves out the truth exactly when its test rejects the truth.
+        score = score_ratio_z(control, n_control, treatment, n_treatment, ratio=1 + change)
+        koopman = float(np.mean(np.abs(score) > critical_value(ALPHA)))
+        rare = 0.0 if share > 0.005 else 0.05
+        yield Rate(f"miss: Koopman, {case}", koopman, ALPHA, repetitions, discreteness=rare)
+        yield Rate(f"miss: Fieller, {case}", misses(fieller_interval(*arms), change), ALPHA, repetitions, used=False)
         yield Rate(f"miss: delta, {case}", delta, ALPHA, repetitions, used=False)
+
+
+def relative_intervals(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:
+    """Misses of Fieller's and the delta interval of a relative effect on a skewed metric."""
     spread, n = 1.5, 500
     repetitions = min(repetitions, 20_000)
     arms = []
@@ -258,6 +314,8 @@ SIMULATIONS: tuple[Callable[[np.random.Generator, int], Iterator[Rate]], ...] = 
     guardrail_nights,
     safe_at_margin,
     nightly_peeks,
+    share_ratio_intervals,
+    adjusted_means,
 )
 
 

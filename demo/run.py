@@ -12,18 +12,18 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
-from pathlib import Path
 
 from abtest_lib import definitions, pipeline, results
 from abtest_lib.warehouse import connect
 from demo import warehouse
-from demo.airflow_local import DEMO, REPOSITORY, LocalAirflow, connections
+from demo.airflow_local import DEMO, FINISHED, REPOSITORY, LocalAirflow, connections
 from demo.receivers import MailReceiver, SlackReceiver
 
 EXPERIMENTS = REPOSITORY / "experiments"
 RESULTS, WAREHOUSE, HISTORY = DEMO / "results", DEMO / "warehouse.duckdb", DEMO / "history"
+Say = Callable[[str], None]
 WORDS = {"ship": "SHIP", "do_not_ship": "DO NOT SHIP", "keep_running": "KEEP RUNNING", "invalid": "INVALID"}
 
 
@@ -42,7 +42,7 @@ def main() -> int:
     nights = {key: _last_night(key) for key in definitions.experiment_keys(EXPERIMENTS)}
     _empty_mailboxes(nights)
     with MailReceiver(DEMO / "mail") as mail, SlackReceiver(DEMO / "slack") as slack, _workers() as workers:
-        waiting = _start_history(workers, nights)
+        waiting = _start_history(workers, nights, say)
         say("starting Airflow (API server, scheduler, DAG processor, triggerer) …")
         environment = {
             "ABTEST_EXPERIMENTS": str(EXPERIMENTS),
@@ -52,11 +52,9 @@ def main() -> int:
         }
         with LocalAirflow(DEMO / "airflow", environment) as airflow:
             say(f"Airflow is up at {airflow.url}")
-            for count, (key, future) in enumerate(waiting.items(), 1):
-                say(
-                    f"nights before the last one, without Airflow: {key}, {future.result()} nights ({count} of {len(waiting)})"
-                )
-            _keep_history()
+            for future in waiting:
+                future.result()
+            HISTORY.write_text(_state())
             states = _run_last_nights(airflow, nights, say)
             say("stopping Airflow …")
         say(f"stopped; {len(mail.messages)} mails and {len(slack.messages)} Slack messages were delivered")
@@ -71,10 +69,18 @@ def _workers() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(max_workers=max(1, (os.cpu_count() or 2) - 1))
 
 
-def _start_history(workers: ProcessPoolExecutor, nights: dict[str, dt.date]) -> dict[str, Future]:
+def _start_history(workers: ProcessPoolExecutor, nights: dict[str, dt.date], say: Say) -> list[Future]:
+    """Analyse the nights before the last one beside the start of Airflow, unless an earlier demo has done so."""
     if HISTORY.exists() and HISTORY.read_text() == _state():
-        return {}
-    return {key: workers.submit(_run_history, key, last) for key, last in nights.items()}
+        say("the nights before the last one are there from an earlier run")
+        return []
+    say("analysing the nights before the last one, without Airflow …")
+    started = []
+    for key, last in nights.items():
+        future = workers.submit(_run_history, key, last)
+        future.add_done_callback(lambda done, key=key: say(f"  {key}: {done.result()} nights"))
+        started.append(future)
+    return started
 
 
 def _run_history(key: str, last: dt.date) -> int:
@@ -96,10 +102,6 @@ def _state() -> str:
     return digest.hexdigest()
 
 
-def _keep_history() -> None:
-    HISTORY.write_text(_state())
-
-
 def _empty_mailboxes(nights: dict[str, dt.date]) -> None:
     """Forget what an earlier demo delivered: nobody read it, and this one is to deliver again."""
     for folder in (
@@ -110,19 +112,35 @@ def _empty_mailboxes(nights: dict[str, dt.date]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run_last_nights(airflow: LocalAirflow, nights: dict[str, dt.date], say) -> dict[str, str]:
+def _run_last_nights(airflow: LocalAirflow, nights: dict[str, dt.date], say: Say) -> dict[str, str]:
     """Run the last night of each experiment through the scheduler; its state by experiment."""
-    dag_ids = {key: f"abtest__{key}" for key in nights}
-    airflow.wait_for_dags(*dag_ids.values())
-    days = {key: night - dt.timedelta(days=1) for key, night in nights.items()}
-    for key, dag_id in dag_ids.items():
-        airflow.backfill(dag_id, days[key], {"deliver": True})
-    say(f"the last night of {len(nights)} experiments is in the scheduler …")
-    states = {}
-    for key, dag_id in dag_ids.items():
-        states[key] = airflow.wait(dag_id, days[key], timeout=240)["state"]
-        say(f"{dag_id}: {states[key]}")
-    return states
+    days = {f"abtest__{key}": night - dt.timedelta(days=1) for key, night in nights.items()}
+    airflow.wait_for_dags(*days)
+    for dag_id, data_on in days.items():
+        airflow.backfill(dag_id, data_on, {"deliver": True})
+    say(f"running the last night of {len(nights)} experiments through the scheduler …")
+    states: dict[str, str] = {}
+    deadline, told = time.monotonic() + 240, time.monotonic()
+    while len(states) < len(days) and time.monotonic() < deadline:
+        time.sleep(1)
+        airflow.check()
+        runs = {dag_id: airflow.runs(dag_id).get(str(data_on), {}) for dag_id, data_on in days.items()}
+        for dag_id, run in runs.items():
+            if run.get("state") in FINISHED and dag_id not in states:
+                states[dag_id] = run["state"]
+                say(f"  {dag_id}: {run['state']} ({len(states)} of {len(days)})")
+                told = time.monotonic()
+        if time.monotonic() - told > 5:
+            say(f"  {_tasks_ended(airflow, runs)} tasks have ended")
+            told = time.monotonic()
+    return {key: states.get(f"abtest__{key}", "not finished") for key in nights}
+
+
+def _tasks_ended(airflow: LocalAirflow, runs: dict[str, dict]) -> int:
+    found = (airflow.task_states(dag_id, run["dag_run_id"]) for dag_id, run in runs.items() if run)
+    return sum(
+        state in ("success", "skipped", "failed", "upstream_failed") for states in found for state in states.values()
+    )
 
 
 def _print_table(nights: dict[str, dt.date], states: dict[str, str]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from abtest_lib import guardrails, inference, multiplicity, sample_ratio
 from abtest_lib.inference import MeanEstimate, NotComputed
-from abtest_lib.moments import Moments, merge
+from abtest_lib.moments import CoMoments, Moments, merge, merge_co_moments
 
 Inputs = Mapping[str, Any]
 Answer = Mapping[str, Any]
@@ -142,6 +142,57 @@ def welch_t_with_relative_ci(inputs: Inputs) -> Answer:
     }
 
 
+def co_moments(arms: list[int], outcomes: list[float], covariates: list[float]) -> list[CoMoments]:
+    rows = list(zip(arms, outcomes, covariates, strict=True))
+    return [CoMoments.from_values(*zip(*[row[1:] for row in rows if row[0] == arm], strict=True)) for arm in (0, 1)]
+
+
+def adjusted_welch(result: inference.Comparison) -> Answer:
+    return {
+        "theta": result.adjustment.theta,
+        "diff": result.effect,
+        "se": result.standard_error,
+        "t": result.statistic,
+        "df": result.df,
+        "p_value": result.pvalue,
+        "ci": result.effect_interval,
+    }
+
+
+def cuped_within(inputs: Inputs) -> Answer:
+    return adjusted_welch(inference.compare_adjusted_means(*co_moments(inputs["treat"], inputs["y"], inputs["x"])))
+
+
+def cuped_overall(inputs: Inputs) -> Answer:
+    arms = co_moments(inputs["treat"], inputs["y"], inputs["x"])
+    return adjusted_welch(inference.compare_adjusted_means(*arms, theta=merge_co_moments(arms).slope))
+
+
+def tea_tasting_cuped(inputs: Inputs) -> Answer:
+    data, spec = inputs["data"], inputs["spec"]
+    arms = co_moments(data["variant"], data[spec["value"]], data[spec["covariate"]])
+    theta = merge_co_moments(arms).slope
+    control, treatment = inference.adjusted_estimates(*arms, theta=theta)
+    result = inference.compare_adjusted_means(*arms, theta=theta)
+    students = spec.get("use_t", True)
+    df = inference.welch_df(control, treatment) if students else None
+    df_ratio = inference.welch_df(control, treatment, inference.as_ratio(result.relative_effect)) if students else None
+    interval = inference.wald_interval(control, treatment, df=df)
+    relative = inference.log_ratio_interval(control, treatment, df=df_ratio)
+    return {
+        "control": control.mean,
+        "treatment": treatment.mean,
+        "effect_size": result.effect,
+        "effect_size_ci_lower": interval[0],
+        "effect_size_ci_upper": interval[1],
+        "rel_effect_size": result.relative_effect,
+        "rel_effect_size_ci_lower": relative[0],
+        "rel_effect_size_ci_upper": relative[1],
+        "pvalue": inference.tail_pvalue(result.statistic, df=df),
+        "statistic": result.statistic,
+    }
+
+
 def welch_ratio_margin(inputs: Inputs) -> Answer:
     statistic, df = guardrails.margin_statistic(*estimates(inputs), ratio=inputs["ratio_margin"])
     pvalue = inference.tail_pvalue(statistic, DIRECTIONS[inputs["direction"]], df)
@@ -170,9 +221,33 @@ def growthbook_estimate(cells: list[Mapping[str, Any]]) -> MeanEstimate:
     return MeanEstimate.of_mean(merge(Moments.from_sums(cell["n"], cell["sum"], cell["sum_squares"]) for cell in cells))
 
 
+def growthbook_moments(cell: Mapping[str, Any]) -> Moments:
+    if cell["type"] == "proportion":
+        return Moments.from_counts(cell["sum"], cell["n"])
+    return Moments.from_sums(cell["n"], cell["sum"], cell["sum_squares"])
+
+
+def growthbook_co_moments(cells: list[Mapping[str, Any]]) -> CoMoments:
+    return merge_co_moments(
+        CoMoments.from_sums(growthbook_moments(cell["post"]), growthbook_moments(cell["pre"]), cell["sum_post_pre"])
+        for cell in cells
+    )
+
+
+def growthbook_cuped(inputs: Inputs) -> Answer:
+    cells = inputs.get("strata") or [inputs]
+    arms = [growthbook_co_moments([cell[arm] for cell in cells]) for arm in ("control", "treatment")]
+    theta = merge_co_moments(arms).slope
+    return growthbook_answer(inputs, *inference.adjusted_estimates(*arms, theta=theta))
+
+
 def growthbook_welch(inputs: Inputs) -> Answer:
     cells = inputs.get("strata") or [inputs]
     control, treatment = (growthbook_estimate([cell[arm] for cell in cells]) for arm in ("control", "treatment"))
+    return growthbook_answer(inputs, control, treatment)
+
+
+def growthbook_answer(inputs: Inputs, control: MeanEstimate, treatment: MeanEstimate) -> Answer:
     options = {"alpha": inputs["alpha"], "alternative": ALTERNATIVES[inputs["alternative"]]}
     if inputs["difference"] == "relative":
         result = inference.compare_relative_by_delta(control, treatment, **options)
@@ -203,6 +278,11 @@ METHODS: dict[str, Callable[[Inputs], Answer]] = {
     "fieller_ci_welch_df": fieller_ci_welch_df,
     "delta_relative_lift": delta_relative_lift,
     "log_delta_relative_lift": log_delta_relative_lift,
+    "cuped_theta_within_arm_pooled_then_welch": cuped_within,
+    "cuped_theta_overall_then_welch": cuped_overall,
+    "tea_tasting Mean with covariate (CUPED, Welch t)": tea_tasting_cuped,
+    "tea_tasting Mean with covariate, normal quantiles": tea_tasting_cuped,
+    "growthbook.welch_t/cuped/absolute": growthbook_cuped,
     "welch_ratio_margin_higher_is_better": welch_ratio_margin,
     "welch_ratio_margin_lower_is_better": welch_ratio_margin,
     "chisq_gof": chisq_gof,

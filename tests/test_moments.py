@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abtest_lib.moments import Moments, merge
+from abtest_lib.moments import CoMoments, Moments, merge, merge_co_moments
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
@@ -114,3 +114,66 @@ def test_sums_that_contradict_each_other_are_refused():
     with pytest.raises(ValueError, match="sum_of_squares is 1"):
         Moments.from_sums(2, 10.0, 1.0)
     assert Moments.from_sums(0, 0.0, 0.0) == Moments(0, 0.0, 0.0)
+
+
+PAIRS = st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=20)
+
+
+def paired(rows):
+    return CoMoments.from_values(*zip(*rows, strict=True))
+
+
+def test_co_moments_of_values_match_the_standard_library():
+    outcomes, covariates = [4.09, 7.59, 1.62, 1.89, 24.01, 2.9, 27.76], [3.0, 8.5, 1.0, 2.5, 20.0, 4.0, 31.0]
+    found = CoMoments.from_values(outcomes, covariates)
+    assert math.isclose(found.comoment / 6, statistics.covariance(outcomes, covariates), rel_tol=1e-14)
+    assert math.isclose(found.slope, statistics.linear_regression(covariates, outcomes).slope, rel_tol=1e-14)
+
+
+@given(st.lists(PAIRS, min_size=1, max_size=6))
+def test_merge_equals_the_co_moments_of_all_units(groups):
+    merged, whole = merge_co_moments(map(paired, groups)), paired([pair for group in groups for pair in group])
+    assert close(merged.outcome, whole.outcome)
+    assert close(merged.covariate, whole.covariate)
+    assert math.isclose(merged.comoment, whole.comoment, rel_tol=1e-9, abs_tol=1e-2)
+
+
+@given(st.lists(PAIRS, min_size=2, max_size=6), st.randoms())
+def test_order_of_cells_changes_no_bit_of_co_moments(groups, random):
+    cells = [paired(group) for group in groups]
+    assert merge_co_moments(random.sample(cells, len(cells))) == merge_co_moments(cells)
+
+
+def test_comoment_survives_means_of_a_billion():
+    # Deviations are -6, -3, 3, 6 and -3, -1, 1, 3: products add up to 42.
+    outcomes, covariates = [1e9 + offset for offset in (4, 7, 13, 16)], [1e9 + offset for offset in (2, 4, 6, 8)]
+    cells = [CoMoments.from_values([y], [x]) for y, x in zip(outcomes, covariates, strict=True)]
+    assert CoMoments.from_values(outcomes, covariates).comoment == merge_co_moments(cells).comoment == 42
+
+
+def test_units_with_one_constant_covariate_add_to_the_outcome_alone():
+    cells = [paired([(1.0, 2.0), (2.0, 4.0)]), CoMoments.of_constant(Moments.from_values([5.0, 9.0]), 3.0)]
+    merged = merge_co_moments(cells)
+    assert merged == paired([(1.0, 2.0), (2.0, 4.0), (5.0, 3.0), (9.0, 3.0)])
+
+
+def test_merge_of_no_co_moments_is_empty():
+    assert merge_co_moments([]).n == 0
+    assert CoMoments.from_values([], []).slope == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((Moments(2, 0.0, 1.0), Moments(3, 0.0, 1.0), 0.0), "covariate.n is 3"),
+        ((Moments(2, 0.0, 1.0), Moments(2, 0.0, 1.0), 1.5), "comoment is 1.5"),
+    ],
+)
+def test_impossible_co_moments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CoMoments(*arguments)
+
+
+def test_outcomes_and_covariates_must_be_as_many():
+    with pytest.raises(ValueError, match="covariates has 1 values"):
+        CoMoments.from_values([1.0, 2.0], [1.0])

@@ -86,6 +86,25 @@ def test_spend_agrees(document, expected, variant):
 
 
 @pytest.mark.parametrize("variant", ["mens_email", "womens_email"])
+def test_spend_adjusted_for_last_years_agrees(document, expected, variant):
+    want = expected["comparisons"][variant]["spend"]
+    got = comparison(document, "spend_adjusted", variant)
+    adjustment = got["adjustment"]
+    assert adjustment["covariate"] == "customers.pre_year_spend"
+    assert adjustment["theta"] == pytest.approx(want["cuped_pre_year_spend"]["theta_within_arm"], **EXACT)
+    assert got["effect"] == pytest.approx(want["cuped_pre_year_spend"]["effect"], **EXACT)
+    assert adjustment["unadjusted_effect"] == pytest.approx(want["effect"], **EXACT)
+    assert adjustment["unadjusted_interval"] == pytest.approx(want["ci95_welch"], **EXACT)
+    assert got["mean_control"] == pytest.approx(want["mean_control"], **EXACT)
+    assert "CUPED" in got["method"]
+
+
+def test_only_a_metric_with_a_covariate_has_an_adjustment(document):
+    with_one = {row["metric"] for row in document["metrics"] for one in row["comparisons"] if "adjustment" in one}
+    assert with_one == {"spend_adjusted"}
+
+
+@pytest.mark.parametrize("variant", ["mens_email", "womens_email"])
 def test_segments_agree(document, expected, variant):
     want = expected["comparisons"][variant]["visit_segments"]
     rows = {f"{row['name']}={row['value']}": row for row in document["segments"]}

@@ -1,0 +1,357 @@
+"""Reports reach each recipient once, failures reach the owner, and nothing is lost or guessed. With real receivers."""
+
+import json
+import shutil
+import socket
+import threading
+from contextlib import contextmanager
+
+import pytest
+from small_shop import AS_OF, KEY, Shop
+
+from abtest_lib import results
+from abtest_lib.delivery import SlackEndpoint, SmtpServer, alert_owner, deliver_email, deliver_slack
+from demo.receivers import MailReceiver, SlackReceiver
+
+RECIPIENTS = ["team@example.com", "boss@example.com"]
+TOKEN = "xoxb-test"  # noqa: S105
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A shop with one finished night."""
+    shop = Shop(tmp_path_factory.mktemp("finished"))
+    shop.run()
+    return shop
+
+
+@pytest.fixture
+def shop(finished, tmp_path):
+    """A copy of it, with nothing sent."""
+    shutil.copytree(finished.definitions.parent, tmp_path / "shop")
+    copied = Shop.__new__(Shop)
+    copied.definitions, copied.warehouse = tmp_path / "shop" / "experiments", tmp_path / "shop" / "shop.duckdb"
+    copied.results = tmp_path / "shop" / "results"
+    return copied
+
+
+@pytest.fixture
+def night(shop):
+    return shop.current()
+
+
+@pytest.fixture
+def mail(tmp_path):
+    with MailReceiver(tmp_path / "mail") as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def chat(tmp_path):
+    with SlackReceiver(tmp_path / "slack", token=TOKEN) as receiver:
+        yield receiver
+
+
+def server_of(receiver, **changes):
+    return SmtpServer(**{"host": receiver.host, "port": receiver.port, "sender": "abtest@example.com",
+                         "security": "none", "timeout": 5, **changes})  # fmt: skip
+
+
+def endpoint_of(receiver, token=TOKEN):
+    return SlackEndpoint(token, base_url=receiver.url)
+
+
+def claims(night):
+    return [json.loads(path.read_text())["state"] for path in sorted((night.parent / "outbox").glob("*.json"))]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def server_that_hangs_up(*answers):
+    """A server that gives these answers, one for each line it reads, and then closes the connection."""
+
+    def serve(listener):
+        for _ in range(2):
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rwb") as stream:
+                for answer in answers:
+                    stream.write(answer)
+                    stream.flush()
+                    if not stream.readline():
+                        break
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(timeout=10)
+
+
+def test_each_recipient_gets_a_mail_of_their_own_with_text_and_html(night, mail):
+    assert deliver_email(night, server_of(mail)) == RECIPIENTS
+    assert [received.recipients for received in mail.messages] == [(recipient,) for recipient in RECIPIENTS]
+    for received, recipient in zip(mail.messages, RECIPIENTS, strict=True):
+        message = received.message
+        assert (message["To"], message["From"], message["Auto-Submitted"]) == (
+            recipient,
+            "abtest@example.com",
+            "auto-generated",
+        )
+        assert message["Subject"] == results.read_json(night / "mail.json")["subject"]
+        assert message.get_content_type() == "multipart/alternative"
+        assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
+        for kind, name in (("plain", "report.txt"), ("html", "report.html")):
+            content = message.get_body((kind,)).get_content()
+            assert content.split() == (night / name).read_text(encoding="utf-8").split()
+
+
+def test_second_call_sends_nothing(night, mail):
+    deliver_email(night, server_of(mail))
+    assert deliver_email(night, server_of(mail)) == []
+    assert len(mail.messages) == 2
+
+
+def test_changed_report_is_sent_again(night, mail):
+    deliver_email(night, server_of(mail))
+    (night / "report.txt").write_text("corrected", encoding="utf-8")
+    assert deliver_email(night, server_of(mail)) == RECIPIENTS
+
+
+def test_same_report_of_a_new_revision_is_not_sent_again(shop, night, mail, chat):
+    deliver_email(night, server_of(mail))
+    deliver_slack(night, endpoint_of(chat))
+    second = night.parent / "000000000000"
+    shutil.copytree(night, second)
+    assert deliver_email(second, server_of(mail)) == []
+    assert deliver_slack(second, endpoint_of(chat)) == []
+
+
+def test_two_recipients_get_different_message_ids_and_a_retry_would_repeat_them(night, tmp_path):
+    ids = []
+    for attempt in ("one", "two"):
+        with MailReceiver(tmp_path / attempt) as receiver:
+            deliver_email(night, server_of(receiver))
+            ids.append([received.message["Message-ID"] for received in receiver.messages])
+        shutil.rmtree(night.parent / "outbox")
+    assert ids[0] == ids[1]
+    assert len(set(ids[0])) == 2
+
+
+def test_refused_recipient_does_not_keep_the_others_back_and_is_tried_again_alone(night, tmp_path):
+    with MailReceiver(tmp_path / "first", refuse={"team@example.com"}) as receiver:
+        with pytest.raises(RuntimeError) as caught:
+            deliver_email(night, server_of(receiver))
+        assert [received.recipients for received in receiver.messages] == [("boss@example.com",)]
+    assert str(caught.value) == (
+        "checkout, 2026-02-08: 127.0.0.1 refused 1 of the recipients (team@example.com: 550 5.1.1 No such mailbox "
+        "here). "
+        "Correct notify.email, or ask who runs the mail server."
+    )
+    with MailReceiver(tmp_path / "second") as receiver:
+        assert deliver_email(night, server_of(receiver)) == ["team@example.com"]
+        assert deliver_email(night, server_of(receiver)) == []
+
+
+def test_server_that_is_gone_is_a_connection_error_and_nothing_is_claimed(night, mail):
+    port = free_port()
+    with pytest.raises(ConnectionError) as caught:
+        deliver_email(night, SmtpServer("127.0.0.1", port, security="none"))
+    assert str(caught.value) == (
+        f"mail server 127.0.0.1:{port}: [Errno 111] Connection refused; check the connection abtest_smtp."
+    )
+    assert claims(night) == []
+    assert deliver_email(night, server_of(mail)) == RECIPIENTS
+
+
+def test_server_without_the_encryption_that_is_asked_for_gets_nothing(night, mail):
+    with pytest.raises(ConnectionError, match="STARTTLS extension not supported by server"):
+        deliver_email(night, server_of(mail, security="starttls"))
+    assert (mail.messages, claims(night)) == ([], [])
+
+
+def test_login_that_the_server_does_not_offer_is_a_connection_error_without_the_password(night, mail):
+    with pytest.raises(ConnectionError) as caught:
+        deliver_email(night, server_of(mail, user="ana", password="s3cret"))  # noqa: S106
+    assert "s3cret" not in str(caught.value)
+    assert claims(night) == []
+
+
+def test_passwords_and_tokens_are_not_printed():
+    assert "s3cret" not in repr(SmtpServer("h", password="s3cret")) + repr(SlackEndpoint("s3cret"))  # noqa: S106
+
+
+def test_line_that_breaks_while_sending_leaves_a_doubt_that_does_not_keep_the_others_back(night, mail):
+    lines = (b"220 ready\r\n", b"250 hello\r\n", b"250 sender\r\n", b"250 recipient\r\n")
+    with server_that_hangs_up(*lines) as port, pytest.raises(ConnectionError) as caught:
+        deliver_email(night, SmtpServer("127.0.0.1", port, security="none", timeout=5))
+    assert str(caught.value).startswith(f"mail server 127.0.0.1:{port}: the connection broke while the message to "
+                                        "team@example.com was sent (")  # fmt: skip
+    assert claims(night) == ["claimed"]
+    with pytest.raises(RuntimeError, match=r"to team@example\.com ended without a receipt, so it may have arrived"):
+        deliver_email(night, server_of(mail))
+    assert [received.recipients for received in mail.messages] == [("boss@example.com",)]
+
+
+def test_experiment_without_recipients_needs_no_server(shop):
+    shop.redefine(KEY, 'notify: {email: [team@example.com, boss@example.com], slack: "#checkout"}\n', "")
+    night = shop.run()
+    assert deliver_email(night, SmtpServer("127.0.0.1", free_port(), security="none")) == []
+    assert deliver_slack(night, SlackEndpoint(TOKEN, f"http://127.0.0.1:{free_port()}/api/")) == []
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\x0b", "\u2028", "\x85", "\r"])
+def test_line_break_in_a_title_cannot_add_a_header(night, mail, line_break):
+    results.write_json(night / "mail.json", {"subject": f"SHIP{line_break}Bcc: eve@example.com"})
+    deliver_email(night, server_of(mail))
+    for received in mail.messages:
+        assert received.message["Subject"] == "SHIP Bcc: eve@example.com"
+        assert received.message["Bcc"] is None
+        assert "eve@example.com" not in received.recipients
+
+
+def test_title_with_a_line_break_goes_from_the_definition_to_one_subject_line(shop, mail):
+    shop.redefine(KEY, "title: Shorter checkout", 'title: "Shorter\\nBcc: eve@example.com\\n\\ncheckout"')
+    deliver_email(shop.run(), server_of(mail))
+    assert {received.message["Bcc"] for received in mail.messages} == {None}
+    assert all("Shorter Bcc: eve@example.com checkout" in received.message["Subject"] for received in mail.messages)
+
+
+def test_letters_of_all_languages_arrive(night, mail):
+    results.write_json(night / "mail.json", {"subject": "Größe – 大きさ ✓"})
+    (night / "report.txt").write_text("Größe – 大きさ ✓\n", encoding="utf-8")
+    deliver_email(night, server_of(mail))
+    message = mail.messages[0].message
+    assert message["Subject"] == "Größe – 大きさ ✓"
+    assert message.get_body(("plain",)).get_content().strip() == "Größe – 大きさ ✓"
+
+
+def test_report_is_posted_once(night, chat):
+    assert [deliver_slack(night, endpoint_of(chat)) for _ in range(2)] == [["#checkout"], []]
+    (message,) = chat.messages
+    written = results.read_json(night / "slack.json")
+    assert (message["channel"], message["text"], message["blocks"]) == ("#checkout", written["text"], written["blocks"])
+
+
+def test_slack_that_is_busy_is_asked_again(night, tmp_path):
+    with SlackReceiver(tmp_path / "busy", rate_limited=1, retry_after=1) as busy:
+        assert deliver_slack(night, endpoint_of(busy)) == ["#checkout"]
+        assert len(busy.messages) == 1
+
+
+def test_token_that_is_refused_is_told_and_may_be_tried_again(night, chat):
+    with pytest.raises(RuntimeError) as caught:
+        deliver_slack(night, endpoint_of(chat, token="xoxb-old"))  # noqa: S106
+    assert str(caught.value) == (
+        "checkout, 2026-02-08: Slack took no message to #checkout: invalid_auth. Check notify.slack, that the app is "
+        "in "
+        "the channel, and the token of the connection abtest_slack."
+    )
+    assert claims(night) == []
+    assert deliver_slack(night, endpoint_of(chat)) == ["#checkout"]
+
+
+def test_slack_that_is_gone_may_be_tried_again(night, chat):
+    with pytest.raises(RuntimeError, match=r"cannot be reached \(\[Errno 111\] Connection refused\)"):
+        deliver_slack(night, SlackEndpoint(TOKEN, f"http://127.0.0.1:{free_port()}/api/"))
+    assert claims(night) == []
+    assert deliver_slack(night, endpoint_of(chat)) == ["#checkout"]
+
+
+def test_slack_that_hangs_up_leaves_a_doubt(night, chat):
+    message = "the connection broke while the message to #checkout was sent"
+    with server_that_hangs_up(b"") as port, pytest.raises(ConnectionError, match=message):
+        deliver_slack(night, SlackEndpoint(TOKEN, f"http://127.0.0.1:{port}/api/"))
+    assert claims(night) == ["claimed"]
+    with pytest.raises(RuntimeError, match="may have arrived"):
+        deliver_slack(night, endpoint_of(chat))
+    assert chat.messages == []
+
+
+FAILED = {"collect": "checkout, 2026-02-08: source purchases: table 'purchases' does not exist."}
+
+
+def alert(shop, mail=None, chat=None, failed=FAILED, key=KEY):
+    return alert_owner(key, AS_OF, failed, experiments_folder=shop.definitions, results_folder=shop.results,
+                       server=mail and server_of(mail), slack=chat and endpoint_of(chat))  # fmt: skip
+
+
+def test_owner_and_on_call_hear_what_failed_why_and_what_to_do(shop, mail, chat):
+    assert alert(shop, mail, chat) == ["ana@example.com", "oncall@example.com", "#alerts"]
+    message = mail.messages[0].message
+    assert message["Subject"] == "FAILED: Shorter checkout, night as of 2026-02-08"
+    assert message.get_content().replace("\r\n", "\n") == (
+        "Shorter checkout (checkout): the night as of 2026-02-08 failed. No verdict was published for it.\n\n"
+        "Task collect:\ncheckout, 2026-02-08: source purchases: table 'purchases' does not exist.\n\n"
+        "To repeat it by hand: abtest run checkout --as-of 2026-02-08\n"
+        "In Airflow: DAG abtest__checkout; clear the failed task when the cause is mended.\n"
+    )
+    assert chat.messages[0]["text"].startswith("*FAILED: Shorter checkout, night as of 2026-02-08*\n")
+
+
+def test_same_failure_is_told_once_and_another_one_anew(shop, mail, chat):
+    alert(shop, mail, chat)
+    assert alert(shop, mail, chat) == []
+    assert alert(shop, mail, chat, {"report": "disk full"}) == ["ana@example.com", "oncall@example.com", "#alerts"]
+
+
+@pytest.mark.parametrize("breaks", ["experiment", "sources", "gone"])
+def test_broken_definitions_do_not_keep_the_failure_secret(shop, mail, breaks):
+    if breaks == "experiment":
+        shop.redefine(KEY, "primary: [conversion]", "primary: [conversion")
+        expected = ["ana@example.com", "oncall@example.com"]
+    elif breaks == "sources":
+        shop.redefine("sources", "alerts:", "alert:")
+        expected = ["ana@example.com"]
+    else:
+        (shop.definitions / "checkout.yaml").unlink()
+        expected = ["oncall@example.com"]
+    assert alert(shop, mail) == expected
+    assert mail.messages[0].message["Subject"] == "FAILED: checkout, night as of 2026-02-08"
+
+
+def test_failure_that_nobody_can_be_told_is_an_error(shop):
+    with pytest.raises(RuntimeError) as caught:
+        alert(shop)
+    assert str(caught.value) == (
+        "checkout, 2026-02-08: nobody can be told of the failure; set up the connection abtest_smtp or abtest_slack, "
+        "and "
+        "name people under alerts in sources.yaml."
+    )
+
+
+def test_mail_server_that_is_gone_does_not_silence_slack(shop, chat):
+    port = free_port()
+    with pytest.raises(RuntimeError, match=f"mail server 127.0.0.1:{port}"):
+        alert_owner(KEY, AS_OF, FAILED, experiments_folder=shop.definitions, results_folder=shop.results,
+                    server=SmtpServer("127.0.0.1", port, security="none"), slack=endpoint_of(chat))  # fmt: skip
+    assert len(chat.messages) == 1
+
+
+@pytest.mark.parametrize("kind", ["refused", "gone"])
+def test_slack_that_fails_does_not_silence_the_mail(shop, mail, chat, kind):
+    endpoint = (
+        endpoint_of(chat, "wrong") if kind == "refused" else SlackEndpoint(TOKEN, f"http://127.0.0.1:{free_port()}/")
+    )
+    with pytest.raises(RuntimeError, match="Slack took no message to #alerts"):
+        alert_owner(KEY, AS_OF, FAILED, experiments_folder=shop.definitions, results_folder=shop.results,
+                    server=server_of(mail), slack=endpoint)  # fmt: skip
+    assert len(mail.messages) == 2
+
+
+def test_error_text_cannot_call_a_whole_channel(shop, chat):
+    alert(shop, None, chat, {"collect": "variant '<!channel>' & <@U123>"})
+    assert "variant '&lt;!channel&gt;' &amp; &lt;@U123&gt;" in chat.messages[0]["text"]
+
+
+def test_alert_is_kept_beside_the_night_and_not_in_a_revision(shop, mail):
+    alert(shop, mail)
+    assert len(list((shop.results / KEY / str(AS_OF) / "outbox").iterdir())) == 2
