@@ -45,8 +45,8 @@ ASK = {
 
 def flat(row):
     """A row with the counts by column as columns of their own."""
-    counts = row.pop("not_finite")
-    return {**row, **{f"not_finite_{name}": count for name, count in counts.items()}}
+    named = {f"not_finite_{name}": count for name, count in row["not_finite"].items()}
+    return {"repeated_units": row["repeated_units"], "example": row["example"], **named}
 
 
 def overlaid(base, changes):
