@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 
     --no-header --no-annotate
 export AIRFLOW_HOME ?= $(CURDIR)/.demo/airflow
 
-.PHONY: help env demo airflow test check lock clean
+.PHONY: help env demo airflow test check bench lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile | column -t -s:
@@ -31,6 +31,9 @@ check: env ## style and definitions
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/abtest validate
+
+bench: env ## print the tables of benchmarks/
+	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 lock: env ## resolve the dependencies of pyproject.toml anew
 	$(COMPILE) --upgrade -o requirements.lock

@@ -13,17 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from abtest_lib.inference import (
-    Interval,
-    MeanEstimate,
-    NotComputed,
-    fieller_interval,
-    score_ratio_interval,
-    score_ratio_z,
-    tail_pvalue,
-    welch_df,
-)
+from abtest_lib.estimates import MeanEstimate, NotComputed, welch_df
+from abtest_lib.intervals import fieller_interval
 from abtest_lib.moments import Moments
+from abtest_lib.proportions import score_ratio_interval, score_ratio_z
+from abtest_lib.tails import Interval, tail_pvalue
 
 Better = Literal["higher", "lower"]
 Outcome = Literal["safe", "harmful", "not_yet"]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 from abtest_lib import inference
 from abtest_lib.definitions import Experiment, Guardrail, Metric, Segment
+from abtest_lib.estimates import NotComputed
 from abtest_lib.guardrails import harm_alpha, non_inferiority
-from abtest_lib.inference import Comparison, NotComputed
+from abtest_lib.inference import Comparison
 from abtest_lib.moments import CoMoments, Moments, merge, merge_co_moments
 from abtest_lib.multiplicity import bonferroni_alpha
 from abtest_lib.sample_ratio import alarm_level, sample_ratio_test

@@ -1,10 +1,10 @@
 {#-
 Grain: one row: what is wrong with the rows of an outcome source that the night may read.
 Identifiers: source, values (the columns that metrics average or add up).
-Parameters: $known_by where the source has a load time (timestamp in UTC).
+Parameters: $known_by where the source has a load time, $starts_at and $as_of where there are values (timestamps in UTC).
 Output: outcomes, null_units, null_times, negative_times (before 1970), future_times (after the row was loaded or,
-    without a load time, after now), not_finite_0, not_finite_1, ... (NaN or infinite, for each of values),
-    null_loads (a row without its declared load time belongs to no night) (counts).
+    without a load time, after now), not_finite_0, not_finite_1, ... (NaN or infinite between the two, for each of
+    values), null_loads (a row without its declared load time belongs to no night) (counts).
 -#}
 {%- set occurred_at = "CAST(" ~ source.occurred_at | ident ~ " AS TIMESTAMP)" -%}
 SELECT
@@ -13,7 +13,11 @@ SELECT
     COUNT(*) FILTER (WHERE {{ occurred_at }} IS NULL) AS null_times,
     COUNT(*) FILTER (WHERE {{ occurred_at }} < TIMESTAMP '1970-01-01') AS negative_times,
     {% for value in values -%}
-    COUNT(*) FILTER (WHERE NOT ISFINITE(CAST({{ value | ident }} AS DOUBLE))) AS not_finite_{{ loop.index0 }},
+    COUNT(*) FILTER (
+        WHERE NOT ISFINITE(CAST({{ value | ident }} AS DOUBLE))
+            AND {{ occurred_at }} >= $starts_at
+            AND {{ occurred_at }} < $as_of
+    ) AS not_finite_{{ loop.index0 }},
     {% endfor -%}
     {% if source.loaded_at -%}
     COUNT(*) FILTER (WHERE {{ occurred_at }} > CAST({{ source.loaded_at | ident }} AS TIMESTAMP)) AS future_times,

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from abtest_lib import guardrails, inference, multiplicity, sample_ratio
-from abtest_lib.inference import MeanEstimate, NotComputed
+from abtest_lib import guardrails, inference, intervals, multiplicity, proportions, sample_ratio, tails
+from abtest_lib.estimates import (
+    MeanEstimate,
+    NotComputed,
+    adjusted_estimates,
+    log_ratio,
+    log_ratio_standard_error,
+    relative_standard_error,
+    welch_df,
+)
 from abtest_lib.moments import CoMoments, Moments, merge, merge_co_moments
 
 Inputs = Mapping[str, Any]
@@ -45,28 +53,28 @@ def z_pooled(inputs: Inputs) -> Answer:
 
 
 def wald_unpooled_ci(inputs: Inputs) -> Answer:
-    return {"ci": inference.wald_interval(*shares(inputs), alpha=alpha(inputs))}
+    return {"ci": intervals.wald_interval(*shares(inputs), alpha=alpha(inputs))}
 
 
 def newcombe_hybrid_score_ci(inputs: Inputs) -> Answer:
-    return {"ci": inference.newcombe_interval(*counts(inputs), alpha=alpha(inputs))}
+    return {"ci": proportions.newcombe_interval(*counts(inputs), alpha=alpha(inputs))}
 
 
 def wilson_ci(inputs: Inputs) -> Answer:
-    return {"ci": inference.wilson_interval(inputs["x"], inputs["n"], alpha=alpha(inputs))}
+    return {"ci": proportions.wilson_interval(inputs["x"], inputs["n"], alpha=alpha(inputs))}
 
 
 def log_rr_delta_ci(inputs: Inputs) -> Answer:
     result = inference.compare_proportions(*counts(inputs), alpha=alpha(inputs))
     return {
-        "rr": inference.as_ratio(result.relative_effect),
-        "se_log": inference.log_ratio_standard_error(*shares(inputs)),
-        "ci": inference.as_ratio(inference.log_ratio_interval(*shares(inputs), alpha=alpha(inputs))),
+        "rr": intervals.as_ratio(result.relative_effect),
+        "se_log": log_ratio_standard_error(*shares(inputs)),
+        "ci": intervals.as_ratio(intervals.log_ratio_interval(*shares(inputs), alpha=alpha(inputs))),
     }
 
 
 def rr_score_ci_koopman(inputs: Inputs) -> Answer:
-    return {"ci": inference.as_ratio(inference.score_ratio_interval(*counts(inputs), alpha=alpha(inputs)))}
+    return {"ci": intervals.as_ratio(proportions.score_ratio_interval(*counts(inputs), alpha=alpha(inputs)))}
 
 
 def welch_t(inputs: Inputs) -> Answer:
@@ -89,16 +97,16 @@ def welch_t_one_sided_greater(inputs: Inputs) -> Answer:
 def fieller_ci_welch_df(inputs: Inputs) -> Answer:
     control, treatment = estimates(inputs)
     result = inference.compare_means(*values(inputs), alpha=alpha(inputs))
-    ratio = inference.as_ratio(result.relative_effect)
-    df = inference.welch_df(control, treatment, ratio)
-    interval = inference.fieller_interval(control, treatment, alpha=alpha(inputs), df=df)
-    normal = inference.fieller_interval(control, treatment, alpha=alpha(inputs))
+    ratio = intervals.as_ratio(result.relative_effect)
+    df = welch_df(control, treatment, ratio)
+    interval = intervals.fieller_interval(control, treatment, alpha=alpha(inputs), df=df)
+    normal = intervals.fieller_interval(control, treatment, alpha=alpha(inputs))
     return {
         "ratio": ratio,
         "df": result.df,
         "df_ci": df,
-        "ci": inference.as_ratio(interval),
-        "ci_normal": inference.as_ratio(normal),
+        "ci": intervals.as_ratio(interval),
+        "ci_normal": intervals.as_ratio(normal),
     }
 
 
@@ -106,17 +114,17 @@ def delta_relative_lift(inputs: Inputs) -> Answer:
     control, treatment = estimates(inputs)
     return {
         "lift": inference.compare_relative_by_delta(control, treatment).relative_effect,
-        "se": inference.relative_standard_error(control, treatment),
-        "ci": inference.delta_interval(control, treatment, alpha=alpha(inputs)),
+        "se": relative_standard_error(control, treatment),
+        "ci": intervals.delta_interval(control, treatment, alpha=alpha(inputs)),
     }
 
 
 def log_delta_relative_lift(inputs: Inputs) -> Answer:
     control, treatment = estimates(inputs)
     return {
-        "log_ratio": inference.log_ratio(control, treatment),
-        "se": inference.log_ratio_standard_error(control, treatment),
-        "ci": inference.log_ratio_interval(control, treatment, alpha=alpha(inputs)),
+        "log_ratio": log_ratio(control, treatment),
+        "se": log_ratio_standard_error(control, treatment),
+        "ci": intervals.log_ratio_interval(control, treatment, alpha=alpha(inputs)),
     }
 
 
@@ -126,8 +134,8 @@ def welch_t_with_relative_ci(inputs: Inputs) -> Answer:
     moments = [Moments.from_values(value for variant, value in rows if variant == arm) for arm in (0, 1)]
     result = inference.compare_means(*moments)
     control, treatment = (MeanEstimate.of_mean(arm) for arm in moments)
-    df = inference.welch_df(control, treatment, inference.as_ratio(result.relative_effect))
-    relative = inference.log_ratio_interval(control, treatment, df=df)
+    df = welch_df(control, treatment, intervals.as_ratio(result.relative_effect))
+    relative = intervals.log_ratio_interval(control, treatment, df=df)
     return {
         "control": control.mean,
         "treatment": treatment.mean,
@@ -172,13 +180,13 @@ def tea_tasting_cuped(inputs: Inputs) -> Answer:
     data, spec = inputs["data"], inputs["spec"]
     arms = co_moments(data["variant"], data[spec["value"]], data[spec["covariate"]])
     theta = merge_co_moments(arms).slope
-    control, treatment = inference.adjusted_estimates(*arms, theta=theta)
+    control, treatment = adjusted_estimates(*arms, theta=theta)
     result = inference.compare_adjusted_means(*arms, theta=theta)
     students = spec.get("use_t", True)
-    df = inference.welch_df(control, treatment) if students else None
-    df_ratio = inference.welch_df(control, treatment, inference.as_ratio(result.relative_effect)) if students else None
-    interval = inference.wald_interval(control, treatment, df=df)
-    relative = inference.log_ratio_interval(control, treatment, df=df_ratio)
+    df = welch_df(control, treatment) if students else None
+    df_ratio = welch_df(control, treatment, intervals.as_ratio(result.relative_effect)) if students else None
+    interval = intervals.wald_interval(control, treatment, df=df)
+    relative = intervals.log_ratio_interval(control, treatment, df=df_ratio)
     return {
         "control": control.mean,
         "treatment": treatment.mean,
@@ -188,14 +196,14 @@ def tea_tasting_cuped(inputs: Inputs) -> Answer:
         "rel_effect_size": result.relative_effect,
         "rel_effect_size_ci_lower": relative[0],
         "rel_effect_size_ci_upper": relative[1],
-        "pvalue": inference.tail_pvalue(result.statistic, df=df),
+        "pvalue": tails.tail_pvalue(result.statistic, df=df),
         "statistic": result.statistic,
     }
 
 
 def welch_ratio_margin(inputs: Inputs) -> Answer:
     statistic, df = guardrails.margin_statistic(*estimates(inputs), ratio=inputs["ratio_margin"])
-    pvalue = inference.tail_pvalue(statistic, DIRECTIONS[inputs["direction"]], df)
+    pvalue = tails.tail_pvalue(statistic, DIRECTIONS[inputs["direction"]], df)
     return {"t": statistic, "df": df, "p_value": pvalue}
 
 
@@ -238,7 +246,7 @@ def growthbook_cuped(inputs: Inputs) -> Answer:
     cells = inputs.get("strata") or [inputs]
     arms = [growthbook_co_moments([cell[arm] for cell in cells]) for arm in ("control", "treatment")]
     theta = merge_co_moments(arms).slope
-    return growthbook_answer(inputs, *inference.adjusted_estimates(*arms, theta=theta))
+    return growthbook_answer(inputs, *adjusted_estimates(*arms, theta=theta))
 
 
 def growthbook_welch(inputs: Inputs) -> Answer:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import test_proportions_2indep
 
+from abtest_lib.estimates import MeanEstimate, NotComputed
 from abtest_lib.guardrails import (
     harm_alpha,
     margin_statistic,
@@ -21,7 +22,7 @@ from abtest_lib.guardrails import (
     proved_harmful,
     proved_safe,
 )
-from abtest_lib.inference import MeanEstimate, NotComputed, compare_means, compare_proportions
+from abtest_lib.inference import compare_means, compare_proportions
 from abtest_lib.moments import Moments
 
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -86,17 +87,17 @@ def test_farrington_manning_null_shares_maximise_the_likelihood():
 @given(MEANS, MEANS, MARGINS, LEVELS, LEVELS, SIDES)
 def test_intervals_of_means_say_what_the_tests_say(control, treatment, margin, alpha, alpha_harm, better):
     reading = mean_non_inferiority(control, treatment, margin=margin, better=better, alpha=alpha, alpha_harm=alpha_harm)
-    intervals_agree(reading, alpha, alpha_harm)
+    assert_intervals_agree(reading, alpha, alpha_harm)
 
 
 @given(COUNTS, MARGINS, LEVELS, LEVELS, SIDES)
 def test_intervals_of_proportions_say_what_the_tests_say(counts, margin, alpha, alpha_harm, better):
     reading = proportion_non_inferiority(*counts, margin=margin, better=better, alpha=alpha, alpha_harm=alpha_harm)
     assume(not isinstance(reading, NotComputed))
-    intervals_agree(reading, alpha, alpha_harm)
+    assert_intervals_agree(reading, alpha, alpha_harm)
 
 
-def intervals_agree(reading, alpha, alpha_harm):
+def assert_intervals_agree(reading, alpha, alpha_harm):
     sign = 1 if reading.better == "higher" else -1
     for interval, level, pvalue, side in (
         (reading.relative_interval, alpha, reading.pvalue_safe, sign),

@@ -18,30 +18,19 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint, test_proportions_2indep
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
+from abtest_lib.estimates import MeanEstimate, NotComputed, welch_df
 from abtest_lib.inference import (
     Comparison,
-    MeanEstimate,
-    NotComputed,
-    as_ratio,
     compare_adjusted_means,
     compare_estimates,
     compare_means,
     compare_proportions,
     compare_relative_by_delta,
-    critical_value,
-    delta_interval,
-    fieller_interval,
-    log_ratio_interval,
-    newcombe_interval,
-    pooled_z,
-    score_ratio_interval,
-    score_ratio_z,
-    tail_pvalue,
-    wald_interval,
-    welch_df,
-    wilson_interval,
 )
+from abtest_lib.intervals import as_ratio, delta_interval, fieller_interval, log_ratio_interval, wald_interval
 from abtest_lib.moments import CoMoments, Moments
+from abtest_lib.proportions import newcombe_interval, pooled_z, score_ratio_interval, score_ratio_z, wilson_interval
+from abtest_lib.tails import critical_value, tail_pvalue
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")

@@ -26,8 +26,10 @@ def night(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hillstrom")
     with duckdb.connect(str(folder / "mail.duckdb")) as connection:
         for table in TABLES:
-            connection.execute(f"CREATE TABLE {table} AS SELECT * FROM read_parquet($file)",  # noqa: S608
-                               {"file": str(DATA / f"{table}.parquet")})
+            connection.execute(
+                f"CREATE TABLE {table} AS SELECT * FROM read_parquet($file)",  # noqa: S608
+                {"file": str(DATA / f"{table}.parquet")},
+            )
         # Nothing happens after the two weeks, so only a load log can say that the last day is complete.
         connection.execute("CREATE TABLE load_log AS SELECT UNNEST(['sends', 'visits', 'purchases']) AS source, "
                            "DATE '2008-04-03' AS data_on, TIMESTAMP '2008-04-04 03:00' AS loaded_at")  # fmt: skip
