@@ -15,5 +15,9 @@ fi
 echo "Creating $venv from requirements-dev.lock …"
 "$python" -m venv --clear "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$uv"
-"$venv/bin/uv" pip sync --quiet --python "$venv/bin/python" requirements-dev.lock
+"$venv/bin/uv" pip sync --quiet --python "$venv/bin/python" requirements-dev.lock || {
+    # pip knows mirrors and certificates that were set up for it alone.
+    echo "uv could not install; trying pip, which is slower …"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+}
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .

@@ -131,7 +131,8 @@ def write_warehouse(path: Path) -> Path:
         warehouse.execute(
             """
             CREATE TABLE customers AS
-            SELECT UNNEST(['u' || i, 't' || i]) AS unit_id, CASE i // 2 % 2 WHEN 0 THEN 'ios' ELSE 'android' END AS platform
+            SELECT UNNEST(['u' || i, 't' || i]) AS unit_id,
+                   CASE i // 2 % 2 WHEN 0 THEN 'ios' ELSE 'android' END AS platform
             FROM range(800) AS units(i)
             """
         )
