@@ -173,8 +173,7 @@ class LocalAirflow:
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__API__SECRET_KEY": self._kept("api_secret", lambda: secrets.token_hex(32)),
             "AIRFLOW__API_AUTH__JWT_SECRET": self._kept("jwt_secret", lambda: secrets.token_hex(32)),
-            # SQLite's own five seconds are too few on a busy machine: the triggerer dies of "database is locked".
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout=60",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._database(60),
             "AIRFLOW__DATABASE__CHECK_MIGRATIONS": "False",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.home / "logs" / "tasks"),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
@@ -188,6 +187,15 @@ class LocalAirflow:
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         }
         return {**inherited, **own, **self._extra}
+
+    def _database(self, lock_seconds: int) -> str:
+        """Give the database with the time that a component waits for another one's lock.
+
+        SQLite's own five seconds are too few for the triggerer, which dies of "database is locked". The API server,
+        though, must give up soon: the lock may be held by another of its own requests, which it keeps from going on
+        while it waits. Whoever asked it tries again.
+        """
+        return f"sqlite:///{self.home / 'airflow.db'}?timeout={lock_seconds}"
 
     def _migrate(self, deadline: float) -> None:
         """Create or upgrade the database, unless this version of Airflow has done so before."""
@@ -203,10 +211,12 @@ class LocalAirflow:
 
     def _run(self, *command: str) -> subprocess.Popen:
         name = command[0]
+        database = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+        own = {database: self._database(2)} if name == "api-server" and database not in self._extra else {}
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", "airflow", *command],
-                env=self._environment,
+                env={**self._environment, **own},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -309,13 +319,21 @@ class LocalAirflow:
         if not self._token:
             login = {"username": self.username, "password": self.password}
             self._token = _json(_request(f"{self.url}/auth/token", "POST", login))["access_token"]
-        request = _request(self.url + path, method, body)
-        request.add_header("Authorization", f"Bearer {self._token}")
-        try:
-            return _json(request)
-        except urllib.error.HTTPError as error:
-            answer = error.read().decode(errors="replace")
-            raise LocalAirflowError(f"{method} {path}: {error.code} {answer}", status=error.code) from error
+        tries = 5 if method == "GET" else 1  # on SQLite the API now and then gives up; a question can be asked again
+        while True:
+            tries -= 1
+            request = _request(self.url + path, method, body)
+            request.add_header("Authorization", f"Bearer {self._token}")
+            try:
+                return _json(request)
+            except urllib.error.HTTPError as error:
+                if tries and error.code >= 500:
+                    continue
+                answer = error.read().decode(errors="replace")
+                raise LocalAirflowError(f"{method} {path}: {error.code} {answer}", status=error.code) from error
+            except OSError as error:
+                if not tries:
+                    raise LocalAirflowError(f"{method} {path}: {error}") from error
 
     def wait_for_dags(self, *dag_ids: str, timeout: float = 60) -> None:
         """Wait until Airflow has read these DAGs."""
@@ -372,15 +390,23 @@ class LocalAirflow:
             "reprocess_behavior": "completed",
             "max_active_runs": max_active_runs,
         }
-        # On SQLite a backfill that meets another writer is undone and answered 503 (the UI shows it: ask again).
+        # On SQLite a backfill that meets another writer is answered 503, with its runs undone but not always itself;
+        # one that ended a moment ago counts as running (409) for up to 30 s more. Both are closed, then asked again.
         for _ in range(20):
             try:
                 return self.request("POST", "/api/v2/backfills", body)["id"]
             except LocalAirflowError as error:
-                if error.status != 503:
+                if error.status not in (409, 503):
                     raise
                 time.sleep(0.5)
-        raise LocalAirflowError(f"{dag_id}: the database was locked 20 times; the backfill was not made.")
+                self._close_ended_backfills(dag_id)
+        raise LocalAirflowError(f"{dag_id}: another backfill was running, or the database locked, 20 times.")
+
+    def _close_ended_backfills(self, dag_id: str) -> None:
+        if all(run["state"] in FINISHED for run in self.runs(dag_id).values()):
+            for found in self.request("GET", f"/api/v2/backfills?dag_id={dag_id}&limit=1000")["backfills"]:
+                if found["completed_at"] is None:
+                    self.request("PUT", f"/api/v2/backfills/{found['id']}/cancel")
 
     def runs(self, dag_id: str) -> dict[str, dict]:
         """Give a DAG's runs by the day of their data."""

@@ -18,7 +18,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from abtest_lib import definitions, pipeline, results
 from abtest_lib.warehouse import connect
 from demo import warehouse
-from demo.airflow_local import DEMO, FINISHED, REPOSITORY, LocalAirflow, connections
+from demo.airflow_local import DEMO, FINISHED, REPOSITORY, LocalAirflow, LocalAirflowError, connections
 from demo.receivers import MailReceiver, SlackReceiver
 
 EXPERIMENTS = REPOSITORY / "experiments"
@@ -176,4 +176,9 @@ def _print_rows(rows: Iterable[tuple[str, ...]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except LocalAirflowError as problem:
+        sys.exit(f"The demo stopped: {problem}\nLogs are in .demo/airflow/logs. Try again, or 'make clean' first.")
+    except KeyboardInterrupt:
+        sys.exit("Stopped.")
