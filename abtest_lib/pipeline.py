@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from abtest_lib import __version__, results
 from abtest_lib.definitions import Experiment, experiment_from_json
 from abtest_lib.errors import DataError
 from abtest_lib.warehouse import DuckDBWarehouse
+
+log = logging.getLogger(__name__)  # Airflow shows it in the log of the task
 
 STEPS = ("collect", "sample_ratio", "significance", "segments", "guardrails", "decide", "report")
 
@@ -122,6 +125,8 @@ def collect(experiment: Experiment, as_of: dt.date, warehouse: DuckDBWarehouse, 
     results.write_json(night / "definition.json", experiment.as_json())
     results.write_json(night / "exposure.json", read.exposure)
     results.write_bytes(night / "moments.parquet", moments)
+    log.info("%s, %s: exposed %s; mature %s", experiment.key, as_of, read.exposure["units"],
+             {row["metric"]: sum(row["matured"].values()) for row in read.exposure["maturity"]})  # fmt: skip
     return results.point(night, results.COLLECTED)
 
 
@@ -150,7 +155,10 @@ def sample_ratio(night: Path) -> Path:
     """
     from abtest_lib import readings
 
-    return _write(night, "sample_ratio", readings.sample_ratio(definition(night), _read(night, "exposure")))
+    ratio = readings.sample_ratio(definition(night), _read(night, "exposure"))
+    log.info("sample ratio %s: chi-squared %.2f, p = %.2g, alarm below %.2g", "healthy" if ratio["healthy"] else "FAILED",
+             ratio["statistic"], ratio["pvalue"], ratio["alarm_below"])  # fmt: skip
+    return _write(night, "sample_ratio", ratio)
 
 
 def significance(night: Path) -> Path:
@@ -272,6 +280,11 @@ def decide(night: Path) -> Path:
     read = {name: _read(night, name) for name in ("significance", "segments", "guardrails")} if ratio["healthy"] else {}
     document = decision.results_document(definition(night), as_of(night), night.name, _read(night, "exposure"), ratio,
                                          read)  # fmt: skip
+    for one in document["verdicts"]:
+        codes = ", ".join(reason["code"] for reason in one["reasons"])
+        log.info(
+            "%s: %s%s (%s)", one["variant"], one["verdict"], f" until {one['until']}" if one["until"] else "", codes
+        )
     return results.write_json(night / "results.json", document)
 
 

@@ -491,7 +491,12 @@ def _write_private(path: Path, text: str) -> None:
 
 def main() -> None:
     """Keep Airflow up with the demo's warehouse, results and mailbox until Ctrl-C or SIGTERM."""
+    from demo import warehouse
     from demo.receivers import MailReceiver, SlackReceiver
+
+    if "ABTEST_WAREHOUSE" not in os.environ and not warehouse.is_current(DEMO / "warehouse.duckdb"):
+        DEMO.mkdir(exist_ok=True)
+        warehouse.build(DEMO / "warehouse.duckdb")
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
