@@ -180,14 +180,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _print_verdicts(night: Path) -> None:
+    from abtest_lib import decision
+
     document = results.read_json(night / "results.json")
     for one in document["verdicts"]:
-        until = f" until {one['until']}" if one["until"] else ""
-        reasons = ", ".join(reason["code"] for reason in one["reasons"])
-        print(
-            f"{document['experiment']['key']}, {document['as_of']}: {one['variant']}: {one['verdict']}{until} "
-            f"({reasons})"
-        )
+        print(f"{document['experiment']['key']}, {document['as_of']}: {decision.one_line(one)}")
     print(f"  {night / 'report.html'}")
 
 

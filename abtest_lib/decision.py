@@ -139,6 +139,34 @@ def verdict(variant: str, document: dict, crossovers: list[dict], *, smallest_ef
     return _verdict(variant, "ship", reasons + ([{"code": "guardrails_safe"}] if document["guardrails"] else []))
 
 
+def one_line(verdict: dict) -> str:
+    """Say a verdict in one line, for logs and the command line.
+
+    Parameters
+    ----------
+    verdict : dict
+        One of ``verdicts`` of ``results.json``.
+
+    Returns
+    -------
+    str
+        Variant, verdict, date and reason codes.
+
+    Raises
+    ------
+    KeyError
+        If it is no verdict.
+
+    Examples
+    --------
+    >>> one_line({"variant": "treatment", "verdict": "keep_running", "until": "2026-03-23",
+    ...           "reasons": [{"code": "immature"}]})
+    'treatment: keep_running until 2026-03-23 (immature)'
+    """
+    until = f" until {verdict['until']}" if verdict["until"] else ""
+    return f"{verdict['variant']}: {verdict['verdict']}{until} ({', '.join(r['code'] for r in verdict['reasons'])})"
+
+
 def _verdict(variant: str, word: str, reasons: list[dict], until: str | None = None) -> dict:
     return {"variant": variant, "verdict": word, "until": until, "reasons": reasons}
 

@@ -156,8 +156,8 @@ def sample_ratio(night: Path) -> Path:
     from abtest_lib import readings
 
     ratio = readings.sample_ratio(definition(night), _read(night, "exposure"))
-    log.info("sample ratio %s: chi-squared %.2f, p = %.2g, alarm below %.2g", "healthy" if ratio["healthy"] else "FAILED",
-             ratio["statistic"], ratio["pvalue"], ratio["alarm_below"])  # fmt: skip
+    word, level = "healthy" if ratio["healthy"] else "FAILED", ratio["alarm_below"]
+    log.info("sample ratio %s: p = %.2g, alarm below %.2g", word, ratio["pvalue"], level)
     return _write(night, "sample_ratio", ratio)
 
 
@@ -281,10 +281,7 @@ def decide(night: Path) -> Path:
     document = decision.results_document(definition(night), as_of(night), night.name, _read(night, "exposure"), ratio,
                                          read)  # fmt: skip
     for one in document["verdicts"]:
-        codes = ", ".join(reason["code"] for reason in one["reasons"])
-        log.info(
-            "%s: %s%s (%s)", one["variant"], one["verdict"], f" until {one['until']}" if one["until"] else "", codes
-        )
+        log.info("%s", decision.one_line(one))
     return results.write_json(night / "results.json", document)
 
 
