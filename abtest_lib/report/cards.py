@@ -199,6 +199,9 @@ def _guardrail_check(verdict: Mapping[str, Any], night: Mapping[str, Any]) -> di
 def _primary_check(verdict: Mapping[str, Any], night: Mapping[str, Any]) -> dict[str, str]:
     if verdict["variant"] in night["invalid"]:
         return _check("Primary metric", "⚠", "withheld", "not read", "warn")
+    harmed = [reason["segment"] for reason in verdict["reasons"] if reason["code"] == "segment_harmed"]
+    if harmed:  # three ticks above "do not ship" would hide what blocks it
+        return _check("Primary metric", "✖", "a segment loses", clean_name(harmed[0]), "bad")
     primaries = [metric for metric in night["metrics"] if metric["role"] == "primary"]
     rows = [_row_of(metric, verdict["variant"], night) for metric in primaries]
     if not rows:
