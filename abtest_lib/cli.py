@@ -6,6 +6,7 @@ import argparse
 import datetime as dt
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -104,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"abtest {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name, (short, long) in VERBS.items():
-        verb = verbs.add_parser(name, help=short, description=long, epilog=EPILOG, formatter_class=form)
+        given = {"list": "", "validate": " one_page_checkout"}.get(name, " one_page_checkout --as-of 2026-03-03")
+        description = f"{textwrap.fill(long, 110)}\n\nexample: abtest {name}{given}"
+        verb = verbs.add_parser(name, help=short, description=description, epilog=EPILOG, formatter_class=form)
         verb.set_defaults(verb=_VERBS.get(name) or _night_step(name))
         if name == "validate":
             verb.add_argument("experiment", nargs="*", help="keys; all experiments if none is named")
