@@ -277,7 +277,8 @@ def _session(server: SmtpServer) -> Iterator[smtplib.SMTP]:
         if session:
             session.close()
         raise ConnectionError(
-            f"mail server {server.host}:{server.port}: {error}; check the connection abtest_smtp (by hand: ABTEST_SMTP)."
+            f"mail server {server.host}:{server.port}: {error}; "
+            "check the connection abtest_smtp (by hand: ABTEST_SMTP)."
         ) from error
     try:
         yield session

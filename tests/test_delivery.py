@@ -166,7 +166,8 @@ def test_server_that_is_gone_is_a_connection_error_and_nothing_is_claimed(night,
     with pytest.raises(ConnectionError) as caught:
         deliver_email(night, SmtpServer("127.0.0.1", port, security="none"))
     assert str(caught.value) == (
-        f"mail server 127.0.0.1:{port}: [Errno 111] Connection refused; check the connection abtest_smtp (by hand: ABTEST_SMTP)."
+        f"mail server 127.0.0.1:{port}: [Errno 111] Connection refused; "
+        "check the connection abtest_smtp (by hand: ABTEST_SMTP)."
     )
     assert claims(night) == []
     assert deliver_email(night, server_of(mail)) == RECIPIENTS
