@@ -205,8 +205,11 @@ def _owner_of_broken(path: Path) -> str | None:
 
 def _alert_text(key: str, title: str, as_of: str, failed: Mapping[str, str]) -> str:
     causes = "\n\n".join(f"Task {task}:\n{reason}" for task, reason in failed.items())
+    lost = "No verdict was published for it."
+    if all(task.startswith("deliver_") for task in failed):
+        lost = "Its report was written, but not everybody got it."
     return (
-        f"{title} ({key}): the night as of {as_of} failed. No verdict was published for it.\n\n{causes}\n\n"
+        f"{title} ({key}): the night as of {as_of} failed. {lost}\n\n{causes}\n\n"
         f"To repeat it by hand: abtest run {key} --as-of {as_of}\n"
         f"In Airflow: DAG abtest__{key}; clear the failed task when the cause is mended.\n"
     )

@@ -298,6 +298,13 @@ def test_owner_and_on_call_hear_what_failed_why_and_what_to_do(shop, mail, chat)
     assert chat.messages[0]["text"].startswith("*FAILED: Shorter checkout, night as of 2026-02-08*\n")
 
 
+def test_failed_delivery_is_not_called_a_lost_verdict(shop, mail):
+    alert(shop, mail, failed={"deliver_slack": "Slack took no message to #checkout."})
+    text = mail.messages[0].message.get_content()
+    assert "Its report was written, but not everybody got it." in text
+    assert "No verdict" not in text
+
+
 def test_same_failure_is_told_once_and_another_one_anew(shop, mail, chat):
     alert(shop, mail, chat)
     assert alert(shop, mail, chat) == []
