@@ -390,23 +390,30 @@ class LocalAirflow:
             "reprocess_behavior": "completed",
             "max_active_runs": max_active_runs,
         }
-        # On SQLite a backfill that meets another writer is answered 503, with its runs undone but not always itself;
-        # one that ended a moment ago counts as running (409) for up to 30 s more. Both are closed, then asked again.
-        for _ in range(20):
+        # On SQLite a backfill that meets another writer is answered 500 or 503, its runs undone but not always itself; one
+        # that ended a moment ago counts as running (409) for up to 30 s more. Both are closed, then asked again.
+        for _ in range(30):
             try:
                 return self.request("POST", "/api/v2/backfills", body)["id"]
             except LocalAirflowError as error:
-                if error.status not in (409, 503):
+                if error.status is not None and error.status < 500 and error.status != 409:
                     raise
-                time.sleep(0.5)
-                self._close_ended_backfills(dag_id)
-        raise LocalAirflowError(f"{dag_id}: another backfill was running, or the database locked, 20 times.")
+            time.sleep(0.5)
+            if (running := self._running_backfill(dag_id, str(data_on))) is not None:
+                return running
+        raise LocalAirflowError(f"{dag_id}: another backfill was running, or the database locked, 30 times.")
 
-    def _close_ended_backfills(self, dag_id: str) -> None:
-        if all(run["state"] in FINISHED for run in self.runs(dag_id).values()):
-            for found in self.request("GET", f"/api/v2/backfills?dag_id={dag_id}&limit=1000")["backfills"]:
-                if found["completed_at"] is None:
-                    self.request("PUT", f"/api/v2/backfills/{found['id']}/cancel")
+    def _running_backfill(self, dag_id: str, data_on: str) -> int | None:
+        """Give the backfill of that day whose answer was lost, if it is under way; close those that have ended."""
+        at_work = any(run["state"] not in FINISHED for run in self.runs(dag_id).values())
+        found = self.request("GET", f"/api/v2/backfills?dag_id={dag_id}&limit=1000")["backfills"]
+        for backfill in (one for one in found if one["completed_at"] is None):
+            if not at_work:
+                with contextlib.suppress(LocalAirflowError):  # locked again: the next round sees it
+                    self.request("PUT", f"/api/v2/backfills/{backfill['id']}/cancel")
+            elif backfill["from_date"].startswith(data_on):
+                return backfill["id"]
+        return None
 
     def runs(self, dag_id: str) -> dict[str, dict]:
         """Give a DAG's runs by the day of their data."""
