@@ -6,7 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scipy.special import gammaincc
+import numpy as np
+from scipy.special import gammaincc, gammaln
+
+from abtest_lib.estimates import NotComputed
+from abtest_lib.exact import no_more_likely
+
+LARGEST_ENUMERATION = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def sample_ratio_test(observed: Mapping[str, int], weights: Mapping[str, float])
     Notes
     -----
     Pearson's statistic against a chi-squared distribution with k - 1 degrees of freedom. Below about five expected
-    units in a variant the approximation is rough; nightly counts are far above that.
+    units in a variant the approximation is rough (see ``exact_sample_ratio_pvalue``); nightly counts are far above.
 
     References
     ----------
@@ -67,6 +73,84 @@ def sample_ratio_test(observed: Mapping[str, int], weights: Mapping[str, float])
     ...                            {"control": 1, "treatment": 1})
     >>> round(result.statistic, 1), f"{result.pvalue:.2g}"
     (14.4, '0.00015')
+    """
+    units = check_split(observed, weights)
+    scale = math.fsum(weights.values())
+    expected = {variant: units * weights[variant] / scale for variant in observed}
+    statistic = math.fsum((observed[variant] - expected[variant]) ** 2 / expected[variant] for variant in observed)
+    df = len(observed) - 1
+    return SampleRatioTest(statistic, df, float(gammaincc(df / 2, statistic / 2)), expected)
+
+
+def exact_sample_ratio_pvalue(observed: Mapping[str, int], weights: Mapping[str, float]) -> float | NotComputed:
+    """Return the exact p-value of "units fell into variants as designed", for small counts.
+
+    Parameters
+    ----------
+    observed : mapping of str to int, k entries
+        Distinct units exposed to each variant.
+    weights : mapping of str to float, same k keys
+        Designed allocation, each > 0, on any common scale.
+
+    Returns
+    -------
+    float or NotComputed
+        Binomial for two variants, multinomial for more. NotComputed when there are more than a million possible
+        splits, where ``sample_ratio_test`` is as good.
+
+    Raises
+    ------
+    ValueError
+        As ``sample_ratio_test``.
+
+    Notes
+    -----
+    Sums the probabilities of all splits of as many units that are no more likely than the one observed.
+
+    Examples
+    --------
+    >>> round(exact_sample_ratio_pvalue({"control": 11, "treatment": 4}, {"control": 1, "treatment": 1}), 6)
+    0.118469
+    """
+    units = int(check_split(observed, weights))
+    splits = math.comb(units + len(observed) - 1, len(observed) - 1)
+    if splits > LARGEST_ENUMERATION:
+        return NotComputed(f"there are {splits:,} possible splits, more than an exact test should list")
+    scale = math.fsum(weights.values())
+    log_shares = {variant: math.log(weights[variant] / scale) for variant in observed}
+    *others, last = observed
+    # One entry for each way to fill the variants so far: units left, and log probability less log(units!).
+    left, log_probability = np.array([units]), np.array([0.0])
+    for variant in others:
+        ways = left + 1
+        first = np.cumsum(ways) - ways
+        count = np.arange(ways.sum()) - np.repeat(first, ways)
+        log_probability = np.repeat(log_probability, ways) + count * log_shares[variant] - gammaln(count + 1)
+        left = np.repeat(left, ways) - count
+    log_probability += left * log_shares[last] - gammaln(left + 1)
+    at = math.fsum(observed[variant] * log_shares[variant] - gammaln(observed[variant] + 1) for variant in observed)
+    constant = gammaln(units + 1)
+    return no_more_likely(log_probability + constant, at + constant)
+
+
+def check_split(observed: Mapping[str, int], weights: Mapping[str, float]) -> int:
+    """Return the number of units, and raise where counts or weights cannot be those of a split.
+
+    Parameters
+    ----------
+    observed : mapping of str to int
+    weights : mapping of str to float
+
+    Raises
+    ------
+    ValueError
+        If the keys differ, there are fewer than two, a weight is not positive, a count is negative or not whole, or no
+        units were observed.
+
+    Examples
+    --------
+    >>> check_split({"control": 11, "treatment": 4}, {"control": 1, "treatment": 1})
+    15
     """
     if set(observed) != set(weights):
         raise ValueError(
@@ -83,11 +167,7 @@ def sample_ratio_test(observed: Mapping[str, int], weights: Mapping[str, float])
     units = sum(observed.values())
     if units == 0:
         raise ValueError("observed is 0 in every variant; no units is no evidence of a healthy split.")
-    scale = math.fsum(weights.values())
-    expected = {variant: units * weights[variant] / scale for variant in observed}
-    statistic = math.fsum((observed[variant] - expected[variant]) ** 2 / expected[variant] for variant in observed)
-    df = len(observed) - 1
-    return SampleRatioTest(statistic, df, float(gammaincc(df / 2, statistic / 2)), expected)
+    return units
 
 
 def alarm_level(planned_reads: int, false_alarm: float = 0.01) -> float:

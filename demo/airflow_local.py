@@ -390,7 +390,7 @@ class LocalAirflow:
             "reprocess_behavior": "completed",
             "max_active_runs": max_active_runs,
         }
-        # On SQLite a backfill that meets another writer is answered 500 or 503, its runs undone but not always itself; one
+        # On SQLite a backfill that meets another writer is answered 500 or 503, its runs undone, not always itself; one
         # that ended a moment ago counts as running (409) for up to 30 s more. Both are closed, then asked again.
         for _ in range(30):
             try:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import gammaincc
 
-from abtest_lib.sample_ratio import alarm_level, sample_ratio_test
+from abtest_lib.estimates import NotComputed
+from abtest_lib.sample_ratio import alarm_level, exact_sample_ratio_pvalue, sample_ratio_test
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
@@ -95,3 +96,33 @@ def test_repeated_two_arm_rate_matches_numerical_integration():
     paths = np.cumsum(rng.standard_normal((repetitions, 28)), axis=1) / np.sqrt(np.arange(1, 29))
     rate = np.mean(np.any(gammaincc(0.5, paths**2 / 2) < 0.0005, axis=1))
     assert rate == pytest.approx(0.0049585, abs=4 * np.sqrt(0.005 / repetitions))
+
+
+def test_exact_pvalue_matches_r():
+    # R 4.2.2: binom.test(11, 15).
+    got = exact_sample_ratio_pvalue({"control": 11, "treatment": 4}, {"control": 1, "treatment": 1})
+    assert got == pytest.approx(0.11846923828125, rel=1e-12)
+
+
+@given(st.integers(0, 300), st.integers(0, 300), st.integers(1, 9))
+def test_exact_pvalue_of_two_variants_matches_scipy(control, treatment, weight):
+    if control + treatment:
+        got = exact_sample_ratio_pvalue({"a": control, "b": treatment}, {"a": weight, "b": 10 - weight})
+        reference = stats.binomtest(control, control + treatment, weight / 10).pvalue
+        assert got == pytest.approx(reference, rel=1e-7)
+
+
+@given(st.lists(st.integers(0, 6), min_size=3, max_size=3))
+def test_exact_pvalue_of_three_variants_sums_what_is_no_more_likely(counts):
+    n, shares = sum(counts), [0.5, 0.3, 0.2]
+    if n:
+        every = [(i, j, n - i - j) for i in range(n + 1) for j in range(n + 1 - i)]
+        probability = stats.multinomial.pmf(every, n, shares)
+        observed = stats.multinomial.pmf(counts, n, shares)
+        got = exact_sample_ratio_pvalue(dict(zip("abc", counts, strict=True)), dict(zip("abc", shares, strict=True)))
+        assert got == pytest.approx(probability[probability <= observed * (1 + 1e-7)].sum(), rel=1e-8)
+
+
+def test_exact_pvalue_of_too_many_splits_says_why():
+    got = exact_sample_ratio_pvalue(dict.fromkeys("abcd", 1_000), dict.fromkeys("abcd", 1))
+    assert isinstance(got, NotComputed) and "possible splits" in got.reason
