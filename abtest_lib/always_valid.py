@@ -406,12 +406,28 @@ def _sequence_pvalue(statistic: float, spread: float, alternative: Alternative) 
 
 
 def check_units(n: Any, name: str) -> None:
-    """Raise ValueError unless a number of units, or each of them, is finite and at least 1."""
+    """Raise ValueError unless a number of units, or each of them, is finite and at least 1.
+
+    Examples
+    --------
+    >>> check_units(0, "n")
+    Traceback (most recent call last):
+        ...
+    ValueError: n is 0; it must be at least 1 unit.
+    """
     if not np.all(np.isfinite(n) & (np.asarray(n) >= 1)):
         raise ValueError(f"{name} is {n}; it must be at least 1 unit.")
 
 
 def check_positive(value: Any, name: str) -> None:
-    """Raise ValueError unless a value, or each of them, is finite and above 0."""
+    """Raise ValueError unless a value, or each of them, is finite and above 0.
+
+    Examples
+    --------
+    >>> check_positive(-1.0, "rho")
+    Traceback (most recent call last):
+        ...
+    ValueError: rho is -1.0; it must be above 0.
+    """
     if not np.all(np.isfinite(value) & (np.asarray(value) > 0)):
         raise ValueError(f"{name} is {value}; it must be above 0.")

@@ -265,23 +265,47 @@ def quadrature(centres: Any, spreads: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def log_odds_mean(posterior: BetaPosterior) -> float:
-    """Return the mean of the log odds of a share: ``log_odds_mean(BetaPosterior(3, 3))`` is 0."""
+    """Return the mean of the log odds of a share.
+
+    Examples
+    --------
+    >>> log_odds_mean(BetaPosterior(3, 3))
+    0.0
+    """
     return float(psi(posterior.alpha) - psi(posterior.beta))
 
 
 def log_odds_sd(posterior: BetaPosterior) -> float:
-    """Return the standard deviation of the log odds of a share."""
+    """Return the standard deviation of the log odds of a share.
+
+    Examples
+    --------
+    >>> round(log_odds_sd(BetaPosterior(1, 1)), 6) == round(math.pi / math.sqrt(3), 6)  # the logistic distribution's
+    True
+    """
     return float(np.sqrt(polygamma(1, posterior.alpha) + polygamma(1, posterior.beta)))
 
 
 def log_odds_density(posterior: BetaPosterior, log_odds: np.ndarray) -> np.ndarray:
-    """Return the density of the log odds of a share."""
+    """Return the density of the log odds of a share.
+
+    Examples
+    --------
+    >>> round(float(log_odds_density(BetaPosterior(1, 1), np.array(0.0))), 12)  # the logistic density at 0
+    0.25
+    """
     a, b = posterior.alpha, posterior.beta
     return np.exp(a * log_expit(log_odds) + b * log_expit(-log_odds) - betaln(a, b))
 
 
 def cumulative_log_odds(posterior: BetaPosterior, log_odds: np.ndarray) -> np.ndarray:
-    """Return the probability that the log odds of a share are lower."""
+    """Return the probability that the log odds of a share are lower.
+
+    Examples
+    --------
+    >>> round(float(cumulative_log_odds(BetaPosterior(1, 1), np.array(0.0))), 12)
+    0.5
+    """
     return _tail(posterior.alpha, posterior.beta, log_odds, betainc, betaincc)
 
 

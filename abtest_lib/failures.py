@@ -1,11 +1,9 @@
 """Why a step of a night failed, kept beside the night's results so that the alert can say it."""
 
 import datetime as dt
-import json
-import os
-import tempfile
 from pathlib import Path
 
+from abtest_lib import results
 from abtest_lib.errors import DataError, DefinitionError
 
 FOLDER = "failures"
@@ -46,21 +44,15 @@ def record(
     Examples
     --------
     >>> import tempfile
-    >>> results = tempfile.mkdtemp()
-    >>> record(results, "checkout", "2026-03-09", "collect", DataError("checkout: no rows")).name
+    >>> store = tempfile.mkdtemp()
+    >>> record(store, "checkout", "2026-03-09", "collect", DataError("checkout: no rows")).name
     'collect.json'
-    >>> read(results, "checkout", "2026-03-09")
+    >>> read(store, "checkout", "2026-03-09")
     {'collect': 'checkout: no rows'}
     """
     path = _path(results_folder, experiment_key, as_of, task_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
     reason = exception if isinstance(exception, str) else error_text(exception)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({"task": task_id, "error": reason}, file, ensure_ascii=False, indent=1)
-        file.write("\n")
-    os.replace(unfinished, path)
-    return path
+    return results.write_json(path, {"task": task_id, "error": reason})
 
 
 def clear(results_folder: Path | str, experiment_key: str, as_of: dt.date | str, task_id: str) -> None:
@@ -81,10 +73,10 @@ def clear(results_folder: Path | str, experiment_key: str, as_of: dt.date | str,
     Examples
     --------
     >>> import tempfile
-    >>> results = tempfile.mkdtemp()
-    >>> _ = record(results, "checkout", "2026-03-09", "report", ValueError("bad"))
-    >>> clear(results, "checkout", "2026-03-09", "report")
-    >>> read(results, "checkout", "2026-03-09")
+    >>> store = tempfile.mkdtemp()
+    >>> _ = record(store, "checkout", "2026-03-09", "report", ValueError("bad"))
+    >>> clear(store, "checkout", "2026-03-09", "report")
+    >>> read(store, "checkout", "2026-03-09")
     {}
     """
     _path(results_folder, experiment_key, as_of, task_id).unlink(missing_ok=True)
@@ -111,15 +103,15 @@ def read(results_folder: Path | str, experiment_key: str, as_of: dt.date | str) 
     Examples
     --------
     >>> import tempfile
-    >>> results = tempfile.mkdtemp()
-    >>> _ = record(results, "checkout", "2026-03-09", "report", KeyError("title"))
-    >>> read(results, "checkout", "2026-03-09")
+    >>> store = tempfile.mkdtemp()
+    >>> _ = record(store, "checkout", "2026-03-09", "report", KeyError("title"))
+    >>> read(store, "checkout", "2026-03-09")
     {'report': "KeyError: 'title'"}
-    >>> read(results, "checkout", "2026-03-10")
+    >>> read(store, "checkout", "2026-03-10")
     {}
     """
     folder = _path(results_folder, experiment_key, as_of, "any").parent
-    found = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("[!.]*.json")))
+    found = (results.read_json(path) for path in sorted(folder.glob("[!.]*.json")))
     return {entry["task"]: entry["error"] for entry in found}
 
 

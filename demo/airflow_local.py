@@ -449,14 +449,6 @@ class LocalAirflow:
         self._await(time.monotonic() + timeout, f"{dag_id}, data of {data_on}", ended, pause=0.5)
         return self.runs(dag_id)[str(data_on)]
 
-    def wait_for_backfill(self, backfill_id: int, timeout: float = 300) -> None:
-        """Wait until every night of a backfill has ended."""
-
-        def ended() -> bool:
-            return self.request("GET", f"/api/v2/backfills/{backfill_id}")["completed_at"] is not None
-
-        self._await(time.monotonic() + timeout, f"backfill {backfill_id}", ended, pause=0.5)
-
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
         """Give the state of each task of a run."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id)}/taskInstances?limit=100"
