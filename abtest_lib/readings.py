@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 
-from abtest_lib import inference
 from abtest_lib.definitions import Experiment, Guardrail, Metric, Segment
-from abtest_lib.estimates import NotComputed
-from abtest_lib.guardrails import harm_alpha, non_inferiority
-from abtest_lib.inference import Comparison
-from abtest_lib.moments import CoMoments, Moments, merge, merge_co_moments
-from abtest_lib.multiplicity import bonferroni_alpha
-from abtest_lib.sample_ratio import alarm_level, sample_ratio_test
+from abtest_lib.statistics import inference
+from abtest_lib.statistics.estimates import NotComputed
+from abtest_lib.statistics.guardrails import harm_alpha, non_inferiority
+from abtest_lib.statistics.inference import Comparison
+from abtest_lib.statistics.moments import CoMoments, Moments, merge, merge_co_moments
+from abtest_lib.statistics.multiplicity import bonferroni_alpha
+from abtest_lib.statistics.sample_ratio import alarm_level, sample_ratio_test
 
 HARM_ALPHA = 0.05  # of ever calling a guardrail harmful that is not, over all of its reads
 

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaincc
 
-from abtest_lib.estimates import MeanEstimate, welch_df
-from abtest_lib.guardrails import harm_alpha, margin_statistic
-from abtest_lib.intervals import delta_interval, fieller_interval, wald_interval
-from abtest_lib.proportions import newcombe_interval, pooled_z, score_ratio_z
-from abtest_lib.sample_ratio import alarm_level
-from abtest_lib.tails import critical_value, tail_pvalue
+from abtest_lib.statistics.estimates import MeanEstimate, welch_df
+from abtest_lib.statistics.guardrails import harm_alpha, margin_statistic
+from abtest_lib.statistics.intervals import delta_interval, fieller_interval, wald_interval
+from abtest_lib.statistics.proportions import newcombe_interval, pooled_z, score_ratio_z
+from abtest_lib.statistics.sample_ratio import alarm_level
+from abtest_lib.statistics.tails import critical_value, tail_pvalue
 
 ALPHA = 0.05
 NIGHTS = 28

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from abtest_lib import (
+from abtest_lib.statistics import (
     always_valid,
     bandits,
     bayesian,
@@ -37,7 +37,7 @@ from abtest_lib import (
     stratified,
     tails,
 )
-from abtest_lib.estimates import (
+from abtest_lib.statistics.estimates import (
     MeanEstimate,
     NotComputed,
     adjusted_estimates,
@@ -46,23 +46,28 @@ from abtest_lib.estimates import (
     relative_standard_error,
     welch_df,
 )
-from abtest_lib.joint_moments import JointMoments, merge_joint_moments
-from abtest_lib.moments import CoMoments, Moments, merge, merge_co_moments
-from abtest_lib.sequential import (
+from abtest_lib.statistics.joint_moments import JointMoments, merge_joint_moments
+from abtest_lib.statistics.moments import CoMoments, Moments, merge, merge_co_moments
+from abtest_lib.statistics.sequential import (
     SequentialBounds,
     crossing_probabilities,
     efficacy_and_harm_bounds,
     spending_bounds,
 )
-from abtest_lib.sequential_classical import (
+from abtest_lib.statistics.sequential_classical import (
     haybittle_peto_bounds,
     obrien_fleming_bounds,
     pocock_bounds,
     wang_tsiatis_bounds,
 )
-from abtest_lib.sequential_design import conditional_power, futility_design, sequential_design
-from abtest_lib.sequential_estimates import repeated_intervals, repeated_pvalues, running_minimum, stagewise_inference
-from abtest_lib.spending import (
+from abtest_lib.statistics.sequential_design import conditional_power, futility_design, sequential_design
+from abtest_lib.statistics.sequential_estimates import (
+    repeated_intervals,
+    repeated_pvalues,
+    running_minimum,
+    stagewise_inference,
+)
+from abtest_lib.statistics.spending import (
     Spending,
     hwang_shih_decani_spending,
     obrien_fleming_spending,

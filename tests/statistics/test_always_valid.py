@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import integrate, optimize, stats
+
+from abtest_lib.statistics.always_valid import (
+    anytime_valid_t,
+    compare_always_valid,
+    mean_sequence,
+    mixture_interval,
+    mixture_log_ratio,
+    mixture_pvalue,
+    narrowest_rho_squared,
+    running_pvalues,
+    sequence_margin,
+)
+from abtest_lib.statistics.estimates import NotComputed
+from abtest_lib.statistics.mixture_bounds import (
+    bounded_mean_sequence,
+    mixture_log_evidence,
+    normal_mixture_bound,
+    tuned_mixture_rho,
+)
+from abtest_lib.statistics.tails import critical_value
+
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
+
+SIDES = ("two-sided", "greater", "less")
+EFFECTS = st.floats(-2, 2)
+ERRORS = st.floats(0.01, 1)
+UNITS = st.integers(2, 1_000_000)
+ALPHAS = st.floats(0.001, 0.4)
+
+
+# --- references
+
+
+def test_narrowest_rho_agrees_with_a_numerical_search():
+    # scipy.optimize.minimize_scalar over log rho squared; its own accuracy is about 1e-6.
+    found = optimize.minimize_scalar(
+        lambda log_rho: sequence_margin(5_000, rho_squared=math.exp(log_rho), alpha=0.01), bounds=(-12, 0)
+    )
+    assert narrowest_rho_squared(5_000, alpha=0.01) == pytest.approx(math.exp(found.x), rel=1e-3)
+
+
+def test_margin_is_where_the_mixture_of_likelihood_ratios_is_one_over_alpha():
+    # scipy.integrate.quad of the likelihood ratio of a sum of n values over N(0, rho squared), at the margin.
+    n, rho_squared, alpha = 400, 0.004, 0.05
+    total = n * sequence_margin(n, rho_squared=rho_squared, alpha=alpha)
+
+    def mixed(mean):
+        return math.exp(mean * total - n * mean * mean / 2) * stats.norm.pdf(mean, scale=math.sqrt(rho_squared))
+
+    assert integrate.quad(mixed, -1, 1, points=[0, 0.2])[0] == pytest.approx(1 / alpha, rel=1e-7)
+
+
+def test_two_sample_sequence_matches_growthbook():
+    # GrowthBook's engine, commit 8f1db44, SequentialTwoSidedTTest with tuning parameter 20000 on 10000 + 10000 units.
+    result = compare_always_valid(2.842524, 0.7706660621876658, 20_000, planned_n=20_000)
+    assert result.effect_interval == pytest.approx((0.5033914394701298, 5.181656560529865), rel=1e-8)
+    assert result.pvalue == pytest.approx(0.007112527552034159, rel=1e-8)
+    assert result.rho == pytest.approx(0.01992003338568684, rel=1e-8)
+
+
+def test_one_sided_sequence_matches_growthbook():
+    # The same engine, SequentialOneSidedTreatmentGreaterTTest; its p-value is a bisection good to about 2e-4.
+    result = compare_always_valid(0.23437666666666668, 0.12983081254184736, 6_461, alternative="greater")
+    assert result.effect_interval == pytest.approx((-0.12656844172804982, math.inf), rel=1e-8)
+    assert result.pvalue == pytest.approx(0.46316491943359384, abs=5e-4)
+
+
+def test_mixture_ratio_agrees_with_quadrature():
+    # scipy.integrate.quad of the normal likelihood ratio over N(0, tau squared).
+    effect, squared_error, tau_squared = 0.02, 1.6e-5, 1e-4
+
+    def mixed(truth):
+        ratio = math.exp((effect * truth - truth * truth / 2) / squared_error)
+        return ratio * stats.norm.pdf(truth, scale=math.sqrt(tau_squared))
+
+    value = integrate.quad(mixed, -0.1, 0.1, points=[0, 0.017], limit=200)[0]
+    assert mixture_log_ratio(effect, squared_error, tau_squared=tau_squared) == pytest.approx(math.log(value), rel=1e-8)
+
+
+def test_one_sided_bound_agrees_with_quadrature():
+    # scipy.integrate.quad over the half normal with precision rho: at the bound the mixture is 1 / alpha.
+    variance, rho, alpha = 100.0, 30.0, 0.05
+    total = normal_mixture_bound(variance, rho=rho, alpha=alpha, alternative="greater")
+
+    def mixed(rate):
+        return math.exp(rate * total - rate * rate * variance / 2) * 2 * stats.norm.pdf(rate, scale=rho**-0.5)
+
+    assert integrate.quad(mixed, 0, 5, points=[0.2, 0.4])[0] == pytest.approx(1 / alpha, rel=1e-7)
+
+
+def test_regression_coefficient_matches_the_authors_package():
+    # R package avlm (michaellindon/avlm, commit e4d98c5), av(lm(y ~ treat + x), g = 1) on 120 units: t = 2.726, df 117.
+    pvalue, interval = anytime_valid_t(0.500271670869678, 0.183521513068174, df=117, n=120)
+    assert pvalue == pytest.approx(0.299951224026803, rel=1e-9)
+    assert interval == pytest.approx((-0.116708014799525, 1.11725135653888), rel=1e-9)
+
+
+# --- properties
+
+
+@given(EFFECTS, ERRORS, st.integers(3, 10_000), st.floats(0.01, 100), ALPHAS)
+def test_coefficients_interval_and_pvalue_agree(effect, error, df, precision, alpha):
+    pvalue, (low, high) = anytime_valid_t(effect, error, df=df, n=df + 3, precision=precision, alpha=alpha)
+    if min(abs(low), abs(high)) > 1e-9:
+        assert (low > 0 or high < 0) == (pvalue < alpha)
+
+
+@given(EFFECTS, ERRORS, UNITS, ALPHAS, st.sampled_from(SIDES))
+def test_interval_leaves_out_zero_exactly_when_the_pvalue_is_below_alpha(effect, error, n, alpha, side):
+    result = compare_always_valid(effect, error, n, alpha=alpha, alternative=side)
+    low, high = result.effect_interval
+    nearest = min(abs(low), abs(high))
+    if nearest > 1e-9:
+        assert (low > 0 or high < 0) == (result.pvalue < alpha)
+
+
+@given(EFFECTS, ERRORS, UNITS)
+def test_swapping_variants_flips_the_sign(effect, error, n):
+    one = compare_always_valid(effect, error, n, alternative="greater")
+    other = compare_always_valid(-effect, error, n, alternative="less")
+    assert other.effect_interval == pytest.approx((-one.effect_interval[1], -one.effect_interval[0]))
+    assert other.pvalue == one.pvalue
+
+
+@given(EFFECTS, ERRORS, UNITS, ALPHAS)
+def test_sequence_is_wider_than_the_interval_of_one_night(effect, error, n, alpha):
+    low, high = compare_always_valid(effect, error, n, alpha=alpha).effect_interval
+    assert high - low > 2 * critical_value(alpha) * error
+
+
+@given(EFFECTS, ERRORS, st.floats(0.001, 1), ALPHAS)
+def test_mixture_interval_and_test_agree(effect, error, tau_squared, alpha):
+    low, high = mixture_interval(effect, error**2, tau_squared=tau_squared, alpha=alpha)
+    if min(abs(low), abs(high)) > 1e-9:
+        assert (low > 0 or high < 0) == (mixture_pvalue(effect, error**2, tau_squared=tau_squared) < alpha)
+
+
+@given(st.floats(1, 1e5), st.floats(1, 1e4), ALPHAS)
+def test_one_sided_bound_is_below_the_two_sided_one_and_above_that_of_twice_alpha(variance, rho, alpha):
+    one = normal_mixture_bound(variance, rho=rho, alpha=alpha, alternative="greater")
+    assert one <= normal_mixture_bound(variance, rho=rho, alpha=alpha)
+    assert mixture_log_evidence(one, variance, rho=rho, alternative="greater") == pytest.approx(-math.log(alpha))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1))
+def test_running_pvalues_never_rise(pvalues):
+    running = running_pvalues(pvalues)
+    assert running == sorted(running, reverse=True)
+    assert running[-1] == min(pvalues)
+
+
+def test_sequence_of_many_looks_equals_each_look_alone():
+    looks = np.array([100, 1_000, 10_000])
+    lows, highs = mean_sequence([0.1, 0.2, 0.3], 1.0, looks, planned_n=1_000)
+    each = [mean_sequence(mean, 1.0, n, planned_n=1_000) for mean, n in zip((0.1, 0.2, 0.3), looks, strict=True)]
+    assert list(zip(lows, highs, strict=True)) == each
+
+
+def test_strong_evidence_keeps_its_digits():
+    assert 0 < compare_always_valid(1.0, 0.03, 10_000).pvalue < 1e-100
+    assert compare_always_valid(100.0, 0.01, 10_000, alternative="greater").pvalue == 0.0
+
+
+# --- refusals
+
+
+def test_effect_without_error_is_not_computed():
+    assert isinstance(compare_always_valid(0.0, 0.0, 100), NotComputed)
+    assert isinstance(compare_always_valid(math.nan, 0.1, 100), NotComputed)
+    assert isinstance(anytime_valid_t(0.1, 0.0, df=10, n=12), NotComputed)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: compare_always_valid(0.1, 0.1, 0), "n is 0"),
+        (lambda: compare_always_valid(0.1, 0.1, 10, planned_n=0), "planned_n is 0"),
+        (lambda: compare_always_valid(0.1, 0.1, 10, alpha=0.6, alternative="less"), "below 0.5"),
+        (lambda: mean_sequence(0.1, -1.0, 10, planned_n=10), "sd is -1.0"),
+        (lambda: mixture_pvalue(0.1, 0.0, tau_squared=1.0), "squared_error is 0.0"),
+        (lambda: mixture_pvalue(0.1, 1.0, tau_squared=-1.0), "tau_squared is -1.0"),
+        (lambda: anytime_valid_t(0.1, 0.1, df=0, n=12), "df is 0"),
+        (lambda: running_pvalues([1.2]), "in \\[0, 1\\]"),
+        (lambda: bounded_mean_sequence(1.2, 10, planned_n=10), "mean is 1.2"),
+        (lambda: tuned_mixture_rho(-1.0, alpha=0.05), "planned_variance is -1.0"),
+        (lambda: normal_mixture_bound(1.0, rho=0.0), "rho is 0.0"),
+    ],
+)
+def test_callers_slip_names_the_argument(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# --- simulations
+
+
+def nightly_statistics(repetitions, nights, drift, seed):
+    steps = np.random.default_rng(seed).normal(drift / math.sqrt(nights), 1.0, (repetitions, nights))
+    return np.cumsum(steps, axis=1) / np.sqrt(np.arange(1, nights + 1))
+
+
+@pytest.mark.slow
+def test_sequence_covers_at_all_of_28_nights():
+    # 4,000 experiments of skewed rewards (exponential, mean 1), 100 units a night.
+    rng = np.random.default_rng(20260301)
+    nightly = rng.exponential(1.0, (4_000, 28, 100))
+    n = 100 * np.arange(1, 29)
+    means = np.cumsum(nightly.sum(axis=2), axis=1) / n
+    sds = np.sqrt(np.cumsum((nightly**2).sum(axis=2), axis=1) / n - means**2)
+    low, high = mean_sequence(means, sds, n, planned_n=700)
+    one_night = critical_value(0.05) * sds / np.sqrt(n)
+    assert np.mean(np.any((low > 1) | (high < 1), axis=1)) < 0.05
+    assert np.mean(np.any(np.abs(means - 1) > one_night, axis=1)) > 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("drift", "share"), [(0.0, 0.013014620347833784), (1.959964 + 0.841621, 0.46356217907992453)])
+def test_rejections_over_14_nights_match_numerical_integration(drift, share):
+    # Exact recursive integration by another hand: sequence tuned to a quarter of the final units, 14 looks; without an
+    # effect, and with one that a single test at the end would find in 80 %. Four standard errors of 20,000 repetitions.
+    statistics = nightly_statistics(20_000, 14, drift, seed=20260302)
+    rho_squared = compare_always_valid(0.0, 1.0, 20_000, planned_n=5_000).rho ** 2
+    units = 20_000 * np.arange(1, 15) / 14
+    limit = np.sqrt(units) * sequence_margin(units, rho_squared=rho_squared)
+    rejected = np.mean(np.any(np.abs(statistics) > limit, axis=1))
+    assert rejected == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 20_000))

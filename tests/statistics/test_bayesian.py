@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import integrate, stats
+from scipy.special import betaln
+
+from abtest_lib.statistics.bayesian import (
+    BetaPosterior,
+    NormalPosterior,
+    compare_shares,
+    normal_posterior,
+    quadrature,
+    read_effect,
+)
+from abtest_lib.statistics.estimates import NotComputed
+
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
+
+BETAS = st.builds(BetaPosterior, st.floats(0.5, 1e5), st.floats(0.5, 1e5))
+NORMALS = st.builds(NormalPosterior, st.floats(-5, 5), st.floats(0.01, 5))
+
+
+def probability_by_sum(control, treatment):
+    # Evan Miller (2014), "Formulas for Bayesian A/B testing", equation 6: exact for whole alphas.
+    terms = [
+        betaln(control.alpha + i, control.beta + treatment.beta)
+        - math.log(treatment.beta + i)
+        - betaln(1 + i, treatment.beta)
+        - betaln(control.alpha, control.beta)
+        for i in range(int(treatment.alpha))
+    ]
+    return math.fsum(np.exp(terms))
+
+
+# --- references
+
+
+def test_posterior_interval_matches_the_book():
+    # Gelman et al. (2013), section 2.4: 437 girls of 980 births, uniform prior, mean 0.446, interval [0.415, 0.477].
+    posterior = BetaPosterior.of_counts(437, 980)
+    assert posterior.mean == pytest.approx(0.446, abs=5e-4)
+    assert posterior.interval() == pytest.approx((0.415, 0.477), abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    "counts", [((1, 1), (1, 1)), ((3, 40), (7, 36)), ((165, 4_837), (156, 4_846)), ((2, 9), (900, 3))]
+)
+def test_probability_to_beat_equals_the_exact_sum(counts):
+    # 1e-10: what is lost when logarithms of large beta functions are subtracted in the sum.
+    control, treatment = (BetaPosterior(*each) for each in counts)
+    reading = compare_shares(control, treatment)
+    assert reading.probability_to_beat_control == pytest.approx(probability_by_sum(control, treatment), rel=1e-10)
+
+
+def test_losses_agree_with_two_dimensional_quadrature():
+    # scipy.integrate.dblquad with scipy.stats.beta densities, to 1e-9.
+    control, treatment = BetaPosterior(12, 90), BetaPosterior(18, 85)
+    c, t = stats.beta(control.alpha, control.beta), stats.beta(treatment.alpha, treatment.beta)
+
+    def lost(worse, better):
+        return integrate.dblquad(lambda x, y: (y - x) * worse.pdf(x) * better.pdf(y), 0, 0.6, 0, lambda y: y)[0]
+
+    reading = compare_shares(control, treatment)
+    assert reading.expected_loss_treatment == pytest.approx(lost(t, c), abs=1e-8)
+    assert reading.expected_loss_control == pytest.approx(lost(c, t), abs=1e-8)
+
+
+@pytest.mark.parametrize(("score", "expected"), [(0.0, 0.3989422804014327), (1.0, 1.0833154705876864)])
+def test_expected_excess_of_a_normal_matches_its_table(score, expected):
+    # The unit normal loss integral of inventory tables: 0.3989 at 0 and 0.0833 at 1; the other side is 1 more.
+    assert read_effect(NormalPosterior(score, 1.0)).expected_loss_control == pytest.approx(expected, rel=1e-9)
+
+
+def test_posterior_with_prior_matches_growthbook():
+    # GrowthBook's engine, commit 8f1db44: prior N(0, 0.09) on the relative effect 0.0809 with standard error 0.0337.
+    prior = NormalPosterior(0.0, 0.3)
+    posterior = normal_posterior(0.08094821328911578, 0.03368838803957106, prior=prior)
+    reading = read_effect(posterior)
+    assert (posterior.mean, posterior.sd) == pytest.approx((0.07994016120467744, 0.03347796932143041), rel=1e-9)
+    assert posterior.interval() == pytest.approx((0.01432454705913698, 0.14555577535021788), rel=1e-8)
+    assert reading.probability_to_beat_control == pytest.approx(0.9915262282726719, rel=1e-9)
+    assert reading.expected_loss_control == pytest.approx(0.08003462819611865, rel=1e-8)
+    assert reading.expected_loss_treatment == pytest.approx(9.446699144120935e-05, rel=1e-7)
+
+
+def test_far_tail_of_the_loss_keeps_its_digits():
+    # Asymptotic series of the normal loss integral: density(z) / z**2 * (1 - 3/z**2 + 15/z**4 - 105/z**6); z = 30.
+    series = stats.norm.pdf(30) / 900 * (1 - 3 / 900 + 15 / 900**2 - 105 / 900**3)
+    assert read_effect(NormalPosterior(30.0, 1.0)).expected_loss_treatment == pytest.approx(series, rel=1e-8)
+
+
+def test_uninformed_shares_at_the_edge_of_nothing_are_even():
+    # Jeffreys' prior alone: infinite density at 0 and 1, and P(better) is one half by symmetry.
+    reading = compare_shares(BetaPosterior(0.5, 0.5), BetaPosterior(0.5, 0.5))
+    assert reading.probability_to_beat_control == pytest.approx(0.5, abs=1e-12)
+    # E max(c - t, 0) = 2 / pi**2 for two arcsine variables on [0, 1].
+    assert reading.expected_loss_control == pytest.approx(2 / math.pi**2, rel=1e-9)
+
+
+# --- properties
+
+
+@given(BETAS, BETAS)
+def test_swapping_arms_gives_the_complement(one, other):
+    there, back = compare_shares(one, other), compare_shares(other, one)
+    assert there.probability_to_beat_control + back.probability_to_beat_control == pytest.approx(1, abs=1e-12)
+    assert there.expected_loss_treatment == pytest.approx(back.expected_loss_control, rel=1e-9, abs=1e-14)
+
+
+@given(BETAS, BETAS)
+def test_difference_of_losses_is_the_difference_of_means(control, treatment):
+    reading = compare_shares(control, treatment)
+    difference = reading.expected_loss_control - reading.expected_loss_treatment
+    assert difference == pytest.approx(treatment.mean - control.mean, abs=1e-10)
+
+
+@given(NORMALS)
+def test_lower_is_better_mirrors_higher(posterior):
+    mirrored = NormalPosterior(-posterior.mean, posterior.sd)
+    assert read_effect(posterior, better="lower") == read_effect(mirrored)
+
+
+@given(NORMALS, st.floats(0.01, 5), st.floats(-5, 5))
+def test_posterior_lies_between_prior_and_estimate_and_is_surer_than_both(prior, error, effect):
+    posterior = normal_posterior(effect, error, prior=prior)
+    low, high = sorted((prior.mean, effect))
+    assert low - 1e-9 <= posterior.mean <= high + 1e-9
+    assert posterior.sd <= min(prior.sd, error)
+
+
+@given(NORMALS, st.floats(0.01, 5), st.floats(-5, 5), st.floats(0.01, 100))
+def test_scale_of_the_effect_does_not_change_the_probability(prior, error, effect, factor):
+    one = read_effect(normal_posterior(effect, error, prior=prior))
+    other = read_effect(normal_posterior(effect * factor, error * factor, prior=prior.scaled(factor)))
+    assert one.probability_to_beat_control == pytest.approx(other.probability_to_beat_control, rel=1e-6, abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(1e-3, 10)), min_size=1, max_size=4))
+def test_quadrature_integrates_each_density_to_one(arms):
+    nodes, weights = quadrature(*zip(*arms, strict=True))
+    for centre, spread in arms:
+        assert weights @ stats.norm.pdf(nodes, centre, spread) == pytest.approx(1, abs=1e-11)
+
+
+# --- refusals
+
+
+def test_effect_without_error_is_not_computed():
+    assert isinstance(normal_posterior(0.0, 0.0), NotComputed)
+    assert isinstance(normal_posterior(math.inf, 1.0), NotComputed)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: BetaPosterior(0.0, 1.0), "alpha is 0.0"),
+        (lambda: BetaPosterior.of_counts(3, 2), "successes is 3"),
+        (lambda: BetaPosterior.of_counts(1, 2, prior_beta=0.0), "prior_beta is 0.0"),
+        (lambda: BetaPosterior(1.0, 1.0).quantile(1.5), "probability is 1.5"),
+        (lambda: NormalPosterior(0.0, 0.0), "sd is 0.0"),
+        (lambda: NormalPosterior(math.nan, 1.0), "mean is nan"),
+        (lambda: read_effect(NormalPosterior(0.0, 1.0), better="up"), "better is 'up'"),
+    ],
+)
+def test_callers_slip_names_the_argument(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# --- simulation
+
+
+@pytest.mark.slow
+def test_posterior_intervals_cover_and_probabilities_are_calibrated_under_the_prior():
+    # 4,000 truths drawn from the prior: intervals hold 95 % of them; where readings are near 0.8 (of the first 300),
+    # the treatment is better as often as they say on average. Four standard errors.
+    rng = np.random.default_rng(20260303)
+    shares = rng.beta(4, 36, (4_000, 2))
+    successes = rng.binomial(300, shares)
+    posteriors = [[BetaPosterior(4.0 + x, 36.0 + 300 - x) for x in pair] for pair in successes.tolist()]
+    low, high = np.array([control.interval() for control, _ in posteriors]).T
+    assert np.mean((low <= shares[:, 0]) & (shares[:, 0] <= high)) == pytest.approx(
+        0.95, abs=4 * math.sqrt(0.95 * 0.05 / 4_000)
+    )
+    said = np.array([compare_shares(*pair).probability_to_beat_control for pair in posteriors[:300]])
+    better = (shares[:, 1] > shares[:, 0])[:300]
+    near = (said > 0.7) & (said < 0.9)
+    assert better[near].mean() == pytest.approx(said[near].mean(), abs=4 * math.sqrt(0.16 / near.sum()))

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from abtest_lib.statistics.checks import assignment_independence_test, daily_trend, interaction_test
+from abtest_lib.statistics.estimates import MeanEstimate, NotComputed
+
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
+
+DAYS = list(range(1, 15))
+EFFECTS = [0.031, 0.027, 0.029, 0.022, 0.02, 0.021, 0.017, 0.018, 0.012, 0.014, 0.011, 0.012, 0.009, 0.01]
+ERRORS = [0.006, 0.006, 0.006, 0.0055, 0.0055, 0.006, 0.006, 0.0055, 0.005, 0.005, 0.005, 0.0055, 0.006, 0.006]
+
+
+def test_independence_matches_r():
+    # R 4.2.2: chisq.test(rbind(c(25110, 24875), c(24930, 25085)), correct = FALSE).
+    result = assignment_independence_test([[25_110, 24_875], [24_930, 25_085]])
+    assert (result.statistic, result.df) == (pytest.approx(1.52118831622742, rel=1e-10), 1)
+    assert result.pvalue == pytest.approx(0.217439754118117, rel=1e-10)
+
+
+@given(st.lists(st.lists(st.integers(1, 9_000), min_size=3, max_size=3), min_size=2, max_size=4))
+def test_independence_matches_scipy(table):
+    result, reference = assignment_independence_test(table), stats.chi2_contingency(table, correction=False)
+    assert result.statistic == pytest.approx(reference.statistic, rel=1e-7, abs=1e-9)
+    assert result.df == reference.dof
+    assert result.pvalue == pytest.approx(reference.pvalue, rel=1e-5, abs=1e-300)
+
+
+def test_interaction_matches_metafor():
+    # metafor 3.8.1: rma(yi, vi, mods = ~ a * b, method = "FE"), line a:b.
+    means, variances = [0.05, 0.053, 0.0525, 0.0518], [0.0475, 0.0502, 0.0497, 0.0491]
+    sizes = [25_000, 25_100, 24_900, 25_000]
+    cells = [MeanEstimate(m, v / n, n - 1) for m, v, n in zip(means, variances, sizes, strict=True)]
+    result = interaction_test(*cells)
+    assert (result.effect, result.standard_error) == pytest.approx((-0.0037, 0.00280356628880841), rel=1e-9)
+    assert result.pvalue == pytest.approx(0.186919287679377, rel=1e-7)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=4, max_size=4))
+def test_either_experiment_may_come_first(means):
+    neither, second, first, both = (MeanEstimate(mean, 0.1, 50) for mean in means)
+    result, swapped = interaction_test(neither, second, first, both), interaction_test(neither, first, second, both)
+    assert swapped.effect == pytest.approx(result.effect, abs=1e-9)
+    assert interaction_test(second, neither, both, first).effect == pytest.approx(-result.effect, abs=1e-9)
+
+
+def test_trend_matches_metafor():
+    # metafor 3.8.1: rma(yi, sei = sei, mods = ~ day, method = "FE").
+    result = daily_trend(DAYS, EFFECTS, ERRORS)
+    assert result.slope == pytest.approx(-0.00166417858067124, rel=1e-10)
+    assert result.slope_standard_error == pytest.approx(0.000384550785701191, rel=1e-10)
+    assert result.pvalue == pytest.approx(1.50748959574684e-05, rel=1e-8)
+    assert result.intercept == pytest.approx(0.0304002127797339, rel=1e-10)
+
+
+@given(st.integers(-100, 100), st.floats(-1, 1), st.floats(-1, 1))
+def test_counting_days_from_elsewhere_moves_only_the_intercept(shift, slope, level):
+    # A line added to the effects adds its slope.
+    plain = daily_trend(DAYS, EFFECTS, ERRORS)
+    effects = [effect + slope * day + level for day, effect in zip(DAYS, EFFECTS, strict=True)]
+    other = daily_trend([day + shift for day in DAYS], effects, ERRORS)
+    assert other.slope == pytest.approx(plain.slope + slope, abs=1e-10)
+    assert other.slope_standard_error == pytest.approx(plain.slope_standard_error, rel=1e-9)
+
+
+def test_what_cannot_be_computed_says_why():
+    assert isinstance(assignment_independence_test([[5, 0], [6, 0]]), NotComputed)
+    assert isinstance(interaction_test(*[MeanEstimate(1.0, 0.0, 5)] * 4), NotComputed)
+    assert isinstance(interaction_test(*[MeanEstimate(float("nan"), 1.0, 5)] * 4), NotComputed)
+    assert daily_trend([1, 2], [1, 2], [1, 1]) == NotComputed("there are effects of 2 days; a trend needs at least 3")
+    assert daily_trend([2, 2, 2], [1, 2, 3], [1, 1, 1]) == NotComputed("all effects are of the same day")
+    assert daily_trend([1, 2, 3], [1, 2, 3], [1, 0, 1]) == NotComputed("the standard error of a day is zero")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: assignment_independence_test([[1, 2]]), "at least 2 rows"),
+        (lambda: assignment_independence_test([[1, 2], [1]]), "as many columns"),
+        (lambda: assignment_independence_test([[1, 2], [1, -1]]), "whole numbers"),
+        (lambda: daily_trend([1, 2, 3], [1, 2], [1, 1, 1]), "the same number"),
+        (lambda: daily_trend([1, 2, 3], [1, 2, 3], [1, -1, 1]), "at least 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.slow
+def test_a_steady_effect_is_called_a_trend_as_often_as_promised():
+    rng = np.random.default_rng(16)
+    called = [
+        daily_trend(DAYS, 0.02 + np.array(ERRORS) * rng.normal(size=14), ERRORS).pvalue < 0.05 for _ in range(8_000)
+    ]
+    assert np.mean(called) == pytest.approx(0.05, abs=0.01)

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import optimize, stats
+from statsmodels.stats.power import NormalIndPower
+from statsmodels.stats.proportion import power_proportions_2indep, proportion_effectsize
+
+from abtest_lib.statistics.estimates import NotComputed
+from abtest_lib.statistics.guardrails import proportion_non_inferiority
+from abtest_lib.statistics.power_proportions import (
+    minimum_detectable_proportions,
+    power_non_inferior_proportions,
+    power_proportions,
+    required_units_non_inferior_proportions,
+    required_units_proportions,
+)
+from abtest_lib.statistics.proportions import score_ratio_z
+
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
+
+TESTS = st.sampled_from(["pooled", "unpooled", "arcsine"])
+SIDES = st.sampled_from(["two-sided", "greater", "less"])
+SHARES, ALLOCATIONS = st.floats(0.01, 0.99), st.floats(0.2, 5.0)
+ALPHAS, POWERS = st.floats(0.001, 0.2), st.floats(0.3, 0.99)
+
+
+@pytest.mark.parametrize(
+    "control, treatment, alpha, n",
+    [(0.031, 0.033, 0.05, 121562.270382138), (0.2, 0.18, 0.01, 8985.52773403865)],
+)
+def test_required_units_match_r(control, treatment, alpha, n):
+    # R 4.2.2: power.prop.test(p1=.031, p2=.033, power=.8)$n, power.prop.test(p1=.2, p2=.18, sig.level=.01, power=.8)$n
+    assert required_units_proportions(control, treatment, alpha=alpha).exact_control == pytest.approx(n, rel=2e-6)
+
+
+def test_power_and_detectable_share_match_r():
+    # R 4.2.2: power.prop.test(n=20000, p1=.05, p2=.056)$power, power.prop.test(n=20000, p1=.05, power=.8)$p2
+    arms = {"n_control": 20_000, "n_treatment": 20_000}
+    assert power_proportions(0.05, 0.056, **arms) == pytest.approx(0.763705068424866, rel=2e-6)
+    assert minimum_detectable_proportions(0.05, **arms).share == pytest.approx(0.056284241654531, rel=2e-6)
+
+
+def test_required_units_of_unequal_allocation_match_gsdesign():
+    # gsDesign 3.11: nBinomial(p1=.1, p2=.11, alpha=.05, sided=2, beta=.1, ratio=3)
+    units = required_units_proportions(0.1, 0.11, power=0.9, allocation=3.0)
+    assert units.exact_total == pytest.approx(52881.5697737871, rel=1e-9)
+
+
+def test_required_units_of_non_inferiority_match_gsdesign():
+    # gsDesign 3.11: nBinomial(p1=.05, p2=.05, delta0=.005, alpha=.025, beta=.2)
+    units = required_units_non_inferior_proportions(0.005, share_control=0.05, better="lower")
+    assert units.exact_total == pytest.approx(59739.3835538814, rel=1e-9)
+
+
+def test_unpooled_units_match_the_closed_form():
+    # (z(0.975) + z(0.9))² (0.1 · 0.9 + 0.11 · 0.89) / 0.01², by hand.
+    units = required_units_proportions(0.1, 0.11, test="unpooled", power=0.9)
+    assert units.exact_control == pytest.approx(19743.447932446925, rel=1e-10)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("control, treatment", [(0.05, 0.06), (0.3, 0.25)])
+def test_power_matches_statsmodels(control, treatment, ratio):
+    arms = {"n_control": 2_000, "n_treatment": 2_000 * ratio, "counted": "either side"}
+    # statsmodels: prop1 = prop2 + diff has nobs1, and the pooled share its weights.
+    wanted = power_proportions_2indep(control - treatment, treatment, 2_000, ratio=ratio, return_results=False)
+    assert power_proportions(control, treatment, **arms) == pytest.approx(wanted, abs=1e-10)
+    effect = proportion_effectsize(treatment, control)
+    wanted = NormalIndPower().power(effect, 2_000, 0.05, ratio=ratio)
+    assert power_proportions(control, treatment, test="arcsine", **arms) == pytest.approx(wanted, abs=1e-10)
+
+
+@given(SHARES, SHARES, TESTS, SIDES, ALPHAS, POWERS, ALLOCATIONS, st.integers(1, 4))
+def test_required_units_reach_the_power_and_one_less_does_not(
+    control, treatment, test, alternative, alpha, power, allocation, treatments
+):
+    assume(power > alpha and abs(control - treatment) > 0.003)
+    if (alternative == "greater") != (treatment > control) and alternative != "two-sided":
+        control, treatment = treatment, control
+    shared = {"test": test, "alpha": alpha, "alternative": alternative, "treatments": treatments}
+    units = required_units_proportions(control, treatment, power=power, allocation=allocation, **shared)
+    assume(units.control > 1)
+    arms = {"n_control": units.control, "n_treatment": allocation * units.control}
+    assert power_proportions(control, treatment, **arms, **shared) >= power - 1e-9
+    arms = {"n_control": units.control - 1, "n_treatment": allocation * (units.control - 1)}
+    assert power_proportions(control, treatment, **arms, **shared) < power
+
+
+@given(
+    SHARES, TESTS, st.sampled_from(["increase", "decrease"]), POWERS, st.integers(20, 50_000), st.integers(20, 50_000)
+)
+def test_detectable_share_has_the_power(control, test, direction, power, n_control, n_treatment):
+    plan = {"n_control": n_control, "n_treatment": n_treatment, "test": test}
+    result = minimum_detectable_proportions(control, direction=direction, power=power, **plan)
+    assume(not isinstance(result, NotComputed))
+    assert (result.effect > 0) == (direction == "increase")
+    assert result.relative_effect == pytest.approx(result.share / control - 1, abs=1e-9)
+    assume(1e-9 < result.share < 1 - 1e-9)
+    assert power_proportions(control, result.share, **plan) == pytest.approx(power, abs=1e-6)
+
+
+def test_change_that_no_share_can_make_is_not_computed():
+    result = minimum_detectable_proportions(0.9, n_control=10, n_treatment=10)
+    assert isinstance(result, NotComputed) and "increase" in result.reason
+
+
+@given(SHARES, SHARES, TESTS)
+def test_exchanging_successes_and_failures_keeps_the_units(control, treatment, test):
+    assume(abs(control - treatment) > 0.003)
+    units = required_units_proportions(control, treatment, test=test, allocation=2.0).exact_control
+    mirrored = required_units_proportions(1 - control, 1 - treatment, test=test, allocation=2.0).exact_control
+    assert units == pytest.approx(mirrored, rel=1e-9)
+
+
+def test_more_treatments_share_alpha_and_add_units():
+    one = required_units_proportions(0.05, 0.06, alpha=0.05 / 3)
+    three = required_units_proportions(0.05, 0.06, treatments=3)
+    assert three.control == one.control and three.total == 4 * one.control
+
+
+@given(st.floats(0.02, 0.9), st.floats(0.02, 0.3), st.sampled_from(["higher", "lower"]), ALLOCATIONS)
+def test_null_shares_of_a_ratio_are_those_of_the_score_test(control, margin, better, allocation):
+    ratio = 1 - margin if better == "higher" else 1 + margin
+    plan = {"share_control": control, "better": better, "scale": "ratio", "alpha": 0.025}
+    n_control, n_treatment = 1e6, allocation * 1e6
+    assume(control * ratio < 1)
+    # Half the expected experiments show it where the true statistic, at its expectation, is the critical value.
+    z = abs(score_ratio_z(1e6 * control, n_control, n_treatment * control, n_treatment, ratio=ratio))
+    scale = (stats.norm.isf(0.025) / z) ** 2
+    power = power_non_inferior_proportions(margin, n_control=scale * n_control, n_treatment=scale * n_treatment, **plan)
+    assert power == pytest.approx(0.5, abs=1e-6)
+
+
+def score_z_of_a_difference(control, treatment, n_control, n_treatment, difference):
+    def loss(share):
+        arms = ((control, share, n_control), (treatment, share + difference, n_treatment))
+        return -sum(n * (p * math.log(q) + (1 - p) * math.log(1 - q)) for p, q, n in arms)
+
+    low, high = max(0.0, -difference), min(1.0, 1 - difference)
+    null = optimize.minimize_scalar(loss, bounds=(low + 1e-9, high - 1e-9), options={"xatol": 1e-10}).x
+    at_margin = null + difference
+    error = math.sqrt(null * (1 - null) / n_control + at_margin * (1 - at_margin) / n_treatment)
+    return (treatment - control - difference) / error
+
+
+@given(st.floats(0.1, 0.8), st.floats(0.01, 0.09), st.sampled_from(["higher", "lower"]), ALLOCATIONS)
+def test_null_shares_of_a_difference_are_most_likely_at_the_margin(control, margin, better, allocation):
+    difference = -margin if better == "higher" else margin
+    z = abs(score_z_of_a_difference(control, control + difference / 3, 1.0, allocation, difference))
+    scale = (stats.norm.isf(0.025) / z) ** 2
+    plan = {"share_control": control, "share_treatment": control + difference / 3, "better": better}
+    power = power_non_inferior_proportions(margin, n_control=scale, n_treatment=scale * allocation, **plan)
+    assert power == pytest.approx(0.5, abs=1e-5)
+
+
+@given(st.floats(0.1, 0.8), st.floats(0.01, 0.09), st.sampled_from(["difference", "ratio"]), ALLOCATIONS, POWERS)
+def test_required_units_prove_a_margin_and_one_less_does_not(control, margin, scale, allocation, power):
+    plan = {"share_control": control, "better": "higher", "scale": scale}
+    units = required_units_non_inferior_proportions(margin, allocation=allocation, power=power, **plan)
+    assume(units.control > 1)
+    for n, reached in ((units.control, True), (units.control - 1, False)):
+        found = power_non_inferior_proportions(margin, n_control=n, n_treatment=allocation * n, **plan)
+        assert (found >= power - 1e-9) == reached
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: required_units_proportions(0.1, 0.1), "share_treatment - share_control is 0.0"),
+        (lambda: required_units_proportions(0.1, 0.2, alternative="less"), "must be below 0"),
+        (lambda: required_units_proportions(0.0, 0.2), "share_control is 0.0"),
+        (lambda: required_units_proportions(0.1, 1.2), "share_treatment is 1.2"),
+        (lambda: required_units_proportions(0.1, 0.2, test="exact"), "test is 'exact'"),
+        (lambda: required_units_proportions(0.1, 0.2, power=1.0), "power is 1.0"),
+        (lambda: power_proportions(0.1, 0.2, n_control=0, n_treatment=5), "n_control is 0"),
+        (lambda: power_proportions(0.1, 0.2, n_control=5, n_treatment=5, counted="all"), "counted is 'all'"),
+        (lambda: minimum_detectable_proportions(0.1, n_control=9, n_treatment=9, direction="up"), "direction is 'up'"),
+        (
+            lambda: minimum_detectable_proportions(0.1, n_control=9, n_treatment=9, alternative="less"),
+            "with alternative 'less'",
+        ),
+        (lambda: required_units_non_inferior_proportions(0.0, share_control=0.1, better="lower"), "margin is 0.0"),
+        (lambda: required_units_non_inferior_proportions(0.2, share_control=0.1, better="higher"), "must not lead out"),
+        (
+            lambda: required_units_non_inferior_proportions(0.1, share_control=0.1, better="higher", scale="odds"),
+            "scale is 'odds'",
+        ),
+    ],
+)
+def test_wrong_argument_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.slow
+def test_planned_power_is_the_share_of_simulated_experiments_that_show_the_effect():
+    rng = np.random.default_rng(13)
+    units = required_units_proportions(0.1, 0.12, allocation=2.0)
+    control, treatment = rng.binomial(units.control, 0.1, 20_000), rng.binomial(units.treatment, 0.12, 20_000)
+    shown = score_ratio_z(control, units.control, treatment, units.treatment) > stats.norm.isf(0.025)
+    # Four standard errors of a share of 0.8 in 20,000.
+    assert shown.mean() == pytest.approx(0.8, abs=0.0115)
+
+
+@pytest.mark.slow
+def test_planned_power_of_a_guardrail_is_the_share_of_simulated_experiments_that_prove_it():
+    rng = np.random.default_rng(14)
+    plan = {"share_control": 0.1, "better": "higher", "scale": "ratio"}
+    units = required_units_non_inferior_proportions(0.1, **plan)
+    n = units.control
+    control, treatment = rng.binomial(n, 0.1, 20_000), rng.binomial(n, 0.1, 20_000)
+    safe = score_ratio_z(control, n, treatment, n, ratio=0.9) > stats.norm.isf(0.025)
+    assert safe.mean() == pytest.approx(0.8, abs=0.0115)
+    reading = proportion_non_inferiority(int(control[0]), n, int(treatment[0]), n, margin=0.1, better="higher")
+    assert (reading.outcome == "safe") == safe[0]

@@ -1,0 +1,196 @@
+"""Ratio metrics against other programs, against the sums they stand for, and against a simulated error rate."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abtest_lib.statistics.estimates import NotComputed, within_arm_theta
+from abtest_lib.statistics.inference import compare_means
+from abtest_lib.statistics.intervals import delta_interval, log_ratio_interval, wald_interval
+from abtest_lib.statistics.joint_moments import JointMoments, merge_joint_moments
+from abtest_lib.statistics.moments import CoMoments, Moments
+from abtest_lib.statistics.ratios import (
+    adjusted_ratio_estimates,
+    compare_adjusted_ratios,
+    compare_ratios,
+    equal_weight_theta,
+    linearised,
+    linearised_with_covariate,
+    ratio_estimate,
+    unit_totals,
+)
+from abtest_lib.statistics.tails import tail_pvalue
+
+ORACLES = Path(__file__).resolve().parents[2].parent / "shared" / "oracles"
+UNITS = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 12)), min_size=3, max_size=12)
+FOURS = st.lists(st.tuples(*[st.integers(1, 12)] * 4), min_size=4, max_size=12)
+
+
+def paired(units):
+    return CoMoments.from_values([m for m, _ in units], [d for _, d in units])
+
+
+def joint(units):
+    return JointMoments.from_values(*zip(*units, strict=True))
+
+
+def test_table_of_units_gives_what_other_programs_made_of_it():
+    if not ORACLES.is_dir():
+        pytest.skip(f"reference cases are not at {ORACLES}")
+    # SciPy on the linearised units and tea-tasting, which agree to rounding.
+    want = json.loads((ORACLES / "unit_level.json").read_text())["cases"]["ratio/clicks/sessions"]
+    with (ORACLES / "unit_level_main.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    arms = [
+        CoMoments.from_values(*[[float(r[c]) for r in rows if r["variant"] == arm] for c in ("clicks", "sessions")])
+        for arm in ("control", "treatment")
+    ]
+    got, both = compare_ratios(*arms), [ratio_estimate(arm) for arm in arms]
+    reference = want["reference"]
+    assert (got.effect, got.standard_error, got.df, got.pvalue) == pytest.approx(
+        tuple(reference[key] for key in ("effect", "se", "df", "p_t")), rel=1e-9
+    )
+    assert tail_pvalue(got.statistic) == pytest.approx(reference["p_z"], rel=1e-9)
+    assert wald_interval(*both) == pytest.approx(reference["ci_z"], rel=1e-9)
+    assert got.relative_interval == pytest.approx(reference["relative_t"]["fieller"], rel=1e-9)
+    assert delta_interval(*both, df=got.df) == pytest.approx(reference["relative_t"]["delta"], rel=1e-9)
+    assert log_ratio_interval(*both, df=got.df) == pytest.approx(reference["relative_t"]["log_delta"], rel=1e-9)
+    tea = want["tea_tasting"]
+    assert got.effect_interval == pytest.approx((tea["effect_size_ci_lower"], tea["effect_size_ci_upper"]), rel=1e-9)
+
+
+@given(UNITS)
+def test_linearised_moments_are_those_of_the_units(units):
+    numerator, denominator = (np.array(column, dtype=float) for column in zip(*units, strict=True))
+    ratio = numerator.sum() / denominator.sum()
+    want = Moments.from_values((numerator - ratio * denominator) / denominator.mean())
+    got = linearised(paired(units))
+    assert got.mean == pytest.approx(ratio)
+    assert got.m2 == pytest.approx(want.m2, rel=1e-9, abs=1e-9)
+
+
+@given(UNITS, UNITS)
+def test_swapping_variants_flips_the_sign(control, treatment):
+    forward, back = (
+        compare_ratios(paired(control), paired(treatment)),
+        compare_ratios(paired(treatment), paired(control)),
+    )
+    if isinstance(forward, NotComputed):
+        assert isinstance(back, NotComputed)
+        return
+    assert (back.effect, back.pvalue) == pytest.approx((-forward.effect, forward.pvalue))
+    assert (forward.effect_interval[0] > 0 or forward.effect_interval[1] < 0) == (forward.pvalue < 0.05)
+
+
+@given(st.lists(st.integers(0, 9), min_size=3, max_size=9), st.lists(st.integers(0, 9), min_size=3, max_size=9))
+def test_with_one_event_a_unit_a_ratio_is_a_mean(control, treatment):
+    arms = [CoMoments.from_values(values, [1] * len(values)) for values in (control, treatment)]
+    mean = compare_means(arms[0].outcome, arms[1].outcome)
+    ratio = compare_ratios(*arms)
+    if isinstance(mean, NotComputed):
+        assert ratio == mean
+        return
+    assert (ratio.effect, ratio.pvalue, ratio.df) == pytest.approx((mean.effect, mean.pvalue, mean.df))
+
+
+@given(FOURS, FOURS)
+def test_merged_joint_moments_are_those_of_all_units(first, second):
+    merged, whole = merge_joint_moments([joint(first), joint(second)]), joint(first + second)
+    assert merged.means == pytest.approx(whole.means)
+    assert np.array(merged.scatter) == pytest.approx(np.array(whole.scatter), abs=1e-9)
+    sums = np.array(first + second)
+    assert np.array(JointMoments.from_sums(len(sums), sums.sum(axis=0).tolist(), (sums.T @ sums).tolist()).scatter) == (
+        pytest.approx(np.array(whole.scatter), abs=1e-9)
+    )
+
+
+@given(FOURS)
+def test_linearised_pair_has_the_moments_of_each_ratio(units):
+    both = linearised_with_covariate(joint(units))
+    for got, columns in ((both.outcome, (0, 1)), (both.covariate, (2, 3))):
+        want = linearised(CoMoments.from_values(*[[row[c] for row in units] for c in columns]))
+        assert (got.mean, got.m2) == pytest.approx((want.mean, want.m2), abs=1e-9)
+
+
+def test_with_theta_zero_the_adjusted_ratio_is_the_plain_one():
+    rng = np.random.default_rng(3)
+    units = rng.integers(1, 9, (2, 30, 4))
+    plain = compare_ratios(*[paired(arm[:, :2].tolist()) for arm in units])
+    got = compare_adjusted_ratios(*[joint(arm.tolist()) for arm in units], theta=0.0)
+    assert (got.effect, got.pvalue, got.adjustment.variance_removed) == pytest.approx((plain.effect, plain.pvalue, 0))
+
+
+def test_default_theta_is_the_slope_within_variants_and_takes_variance_away():
+    rng = np.random.default_rng(4)
+    arms = []
+    for _ in range(2):
+        habit, sessions = rng.normal(5, 1, 200), rng.integers(3, 9, (2, 200))
+        arms.append(JointMoments.from_values(habit * sessions[0], sessions[0], habit * sessions[1], sessions[1]))
+    result = compare_adjusted_ratios(*arms)
+    linear = [linearised_with_covariate(arm) for arm in arms]
+    assert result.adjustment.theta == within_arm_theta(*linear)
+    # Both variants have as many units, so that it is the same whether units or variants count alike.
+    assert result.adjustment.theta == pytest.approx(equal_weight_theta(*linear))
+    assert result.adjustment.variance_removed > 0.5
+
+
+def test_what_cannot_be_computed_says_why():
+    nobody = CoMoments.from_values([0, 0, 0], [0, 0, 0])
+    fine = CoMoments.from_values([1, 2, 3], [2, 3, 5])
+    assert compare_ratios(nobody, fine).reason == "of control: the denominator is zero in total"
+    assert compare_ratios(fine, CoMoments.from_values([1], [2])).reason == (
+        "of treatment: 1 unit; a ratio needs at least 2"
+    )
+    same = CoMoments.from_values([1, 2, 3], [2, 4, 6])
+    assert compare_ratios(same, same).reason == "no value varies in control or treatment"
+    broken = CoMoments(Moments(3, float("nan"), 1.0), fine.covariate, 0.0)
+    assert compare_ratios(broken, fine).reason == "of control: a value is not a finite number"
+    empty = JointMoments.from_values([1, 2], [1, 1], [0, 0], [0, 0])
+    assert adjusted_ratio_estimates(empty, empty, theta=1.0).reason == "of control: the denominator is zero in total"
+    assert isinstance(compare_adjusted_ratios(empty, empty), NotComputed)
+    exact = JointMoments.from_values([1, 2, 3, 1], [2, 3, 4, 3], [1, 2, 3, 1], [2, 3, 4, 3])
+    assert compare_adjusted_ratios(exact, exact).reason == "the covariates leave no variance in control or treatment"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: JointMoments.from_values([1.0, 2.0], [1.0]), "columns"),
+        (lambda: JointMoments.from_sums(0, [], []), "n is 0"),
+        (lambda: JointMoments.from_sums(100, [510.0], [[810.0]]), "it must be at least 2601"),
+        (lambda: JointMoments(-1, (), ()), "n is -1"),
+        (lambda: JointMoments(1, (1.0,), ((1.0, 2.0),)), "scatter"),
+        (lambda: merge_joint_moments([]), "cells"),
+        (lambda: equal_weight_theta(*[CoMoments.from_values([1], [1])] * 2), "control.n is 1"),
+        (lambda: unit_totals([1.0, 2.0], ["u"]), "units has 1"),
+        (lambda: linearised_with_covariate(JointMoments.from_values([1.0], [1.0])), "2 columns"),
+        (lambda: ratio_estimate(CoMoments.from_values([1, 2], [1, 2]), numerator_ddof=2), "numerator_ddof is 2"),
+        (lambda: compare_ratios(*[CoMoments.from_values([1, 2], [1, 1])] * 2, alpha=0), "alpha is 0"),
+    ],
+)
+def test_a_slip_of_the_caller_names_the_argument(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+@pytest.mark.slow
+def test_ratio_errs_as_often_as_promised_though_sessions_of_a_user_are_alike():
+    rng, wrong, naive, repetitions, n = np.random.default_rng(20260301), 0, 0, 4_000, 200
+    for _ in range(repetitions):
+        sessions = 1 + rng.poisson(4, (2, n))
+        clicks = rng.binomial(sessions, rng.beta(1, 2, (2, n)))
+        arms = [CoMoments.from_values(clicks[arm], sessions[arm]) for arm in (0, 1)]
+        wrong += compare_ratios(*arms).pvalue < 0.05
+        share, total = clicks.sum() / sessions.sum(), sessions.sum(axis=1)
+        error = np.sqrt(share * (1 - share) * (1 / total[0] + 1 / total[1]))
+        naive += abs(clicks[1].sum() / total[1] - clicks[0].sum() / total[0]) / error > 1.96
+    # Four standard errors of the simulation around 0.05.
+    assert wrong / repetitions == pytest.approx(0.05, abs=4 * (0.05 * 0.95 / repetitions) ** 0.5)
+    assert naive / repetitions > 0.15
