@@ -37,7 +37,7 @@ def _examples(request, doctest_namespace, tmp_path, monkeypatch):
         return
     monkeypatch.chdir(EXPERIMENTS.parent)
     module = Path(request.node.dtest.filename)
-    if module.name in ("pipeline.py", "collection.py", "delivery.py", "decision.py", "readings.py"):
+    if module.name in ("pipeline.py", "collection.py", "delivery.py", "decision.py", "readings.py", "cohorts.py"):
         yield from _night_names(request, doctest_namespace, tmp_path)
     else:
         if module.parent.name == "report":

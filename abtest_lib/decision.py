@@ -4,9 +4,11 @@ The rule, first match first (docs/decision.md has it as a table):
 
 invalid        the sample ratio failed, or the units seen in two variants change what is said
 do_not_ship    on any night: a guardrail is proved harmful
-keep_running   before the horizon
-do_not_ship    at the horizon: a primary metric is worse, a protected segment is harmed, a guardrail is not proved safe,
-               no primary metric is better, or the one that is moves less than the smallest effect that matters
+keep_running   before the first look
+do_not_ship    a primary metric is worse, or a protected segment is harmed
+keep_running   before the horizon, while a line below still speaks against shipping
+do_not_ship    at the horizon: a guardrail is not proved safe, no primary metric is better, or the one that is better
+               moves less than the smallest effect that matters
 ship           otherwise
 """
 
@@ -16,7 +18,7 @@ import datetime as dt
 
 from abtest_lib import __version__
 from abtest_lib.definitions import Experiment
-from abtest_lib.readings import is_final
+from abtest_lib.readings import stage
 
 SCHEMA_VERSION = 1
 
@@ -56,14 +58,13 @@ def results_document(
     >>> document["verdicts"][0]["verdict"], document["metrics"]
     ('invalid', [])
     """
-    final = is_final(experiment, as_of)
     document = {
         "schema_version": SCHEMA_VERSION,
         "abtest_version": __version__,
         "experiment": _experiment(experiment),
         "as_of": str(as_of),
         "revision": revision,
-        "stage": "final" if final else "interim",
+        "stage": stage(experiment, as_of),
         "exposure": {name: value for name, value in exposure.items() if name != "maturity"},
         "sample_ratio": ratio,
         "maturity": exposure["maturity"],
@@ -116,25 +117,29 @@ def verdict(variant: str, document: dict, crossovers: list[dict], *, smallest_ef
         ratio = document["sample_ratio"]
         detail = f"p = {ratio['pvalue']:.2g}, alarm below {ratio['alarm_below']:.2g}"
         return _verdict(variant, "invalid", [{"code": "sample_ratio_mismatch", "detail": detail}])
-    final = document["stage"] == "final"
-    if final and (changed := _changed_by_crossovers(variant, crossovers)):
+    final, until = document["stage"] == "final", document["experiment"]["decides_on"]
+    changed = _changed_by_crossovers(variant, crossovers)
+    if final and changed:
         return _verdict(variant, "invalid", changed)
     harmful = _of_guardrails(variant, document, "harmful", "guardrail_harmful")
-    if not final:
+    if document["stage"] == "interim":
         if harmful:
             return _verdict(variant, "do_not_ship", harmful)
-        until = document["experiment"]["decides_on"]
         return _verdict(variant, "keep_running", [{"code": "immature", "detail": f"decides on {until}"}], until)
-    against = [
+    proved = [
         *harmful,
         *_of_metrics(variant, document, "worse", "primary_worse"),
         *_harmed_segments(variant, document),
+    ]
+    lacking = [
         *_of_guardrails(variant, document, "not_yet", "guardrail_not_proved_safe"),
         *_not_computed(variant, document),
         *_no_success(variant, document, smallest_effect),
     ]
-    if against:
-        return _verdict(variant, "do_not_ship", against)
+    if proved or (final and lacking):
+        return _verdict(variant, "do_not_ship", proved + (lacking if final else []))
+    if lacking or changed:
+        return _verdict(variant, "keep_running", lacking + changed, until)
     reasons = _of_metrics(variant, document, "better", "primary_better")
     return _verdict(variant, "ship", reasons + ([{"code": "guardrails_safe"}] if document["guardrails"] else []))
 
@@ -186,6 +191,8 @@ def _experiment(experiment: Experiment) -> dict:
         "primary": list(experiment.primary),
         "smallest_effect": experiment.smallest_effect,
         "alpha": experiment.alpha,
+        "looks": experiment.looks,
+        "first_look_on": str(experiment.first_look_on),
         "definition_sha256": experiment.sha256,
     }
 

@@ -19,6 +19,7 @@ from abtest_lib.yaml_fields import COLUMN, TABLE, Fields, read_mapping
 
 SOURCES_FILE, METRICS_FILE = "sources.yaml", "metrics.yaml"
 KEY = re.compile(r"[a-z][a-z0-9_]{0,62}")
+LOOKS = ("horizon", "obrien_fleming", "pocock")
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,8 @@ class Experiment:
     guardrails: tuple[Guardrail, ...]
     segments: tuple[Segment, ...]
     alpha: float
+    looks: str
+    minimum_days: int
     notify: Recipients
     alerts: Recipients
     exposures: ExposureSource
@@ -187,9 +190,26 @@ class Experiment:
 
     @property
     def decides_on(self) -> dt.date:
-        """The fixed horizon: the first night on which all that the verdict needs is mature."""
-        needed = [*self.primary, *(g.metric for g in self.guardrails)]
-        return self.ends_on + dt.timedelta(days=max(self.metrics[name].maturity_days for name in needed))
+        """The horizon: the first night on which all that the verdict needs is mature."""
+        return self.ends_on + dt.timedelta(days=self._maturity_days)
+
+    @property
+    def first_look_on(self) -> dt.date:
+        """The first night that may test an effect: the horizon, or when ``minimum_days`` of units are mature."""
+        if self.looks == "horizon":
+            return self.decides_on
+        return self.starts_on + dt.timedelta(days=self.minimum_days + self._maturity_days)
+
+    @property
+    def _maturity_days(self) -> int:
+        """Of the slowest metric that the verdict needs."""
+        needed = [*self.primary, *(guardrail.metric for guardrail in self.guardrails)]
+        return max(self.metrics[name].maturity_days for name in needed)
+
+    @property
+    def enrolment_days(self) -> int:
+        """Days of exposures that the plan has."""
+        return (self.ends_on - self.starts_on).days
 
     @property
     def planned_nights(self) -> int:
@@ -457,6 +477,7 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
     starts_on, ends_on = found.date("starts_on"), found.date("ends_on")
     if starts_on and ends_on and ends_on <= starts_on:
         found.problem("ends_on", f"is {ends_on}; it must be later than starts_on, {starts_on}")
+    looks, minimum_days = _looks(found, starts_on, ends_on)
     metric_names = catalogue.metrics
     primary = found.references("primary", metric_names, "a metric of metrics.yaml", required=True)
     secondary = found.references("secondary", metric_names, "a metric of metrics.yaml")
@@ -485,6 +506,8 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
         guardrails=guardrails,
         segments=segments,
         alpha=found.number("alpha", default=0.05, above=0, below=0.5),
+        looks=looks,
+        minimum_days=minimum_days,
         notify=_recipients(found.mapping("notify", required=False)),
         alerts=catalogue.alerts,
         exposures=catalogue.exposures.get(exposures),
@@ -496,6 +519,21 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
     )
     found.close()
     return experiment
+
+
+def _looks(found: Fields, starts_on: dt.date | None, ends_on: dt.date | None) -> tuple[str, int]:
+    """How effects are tested while the experiment runs, and after how many days of units that may begin."""
+    looks = found.choice("looks", LOOKS, default="horizon")
+    given = "minimum_days" in found
+    days = found.whole("minimum_days", default=7, least=1)
+    planned = (ends_on - starts_on).days if starts_on and ends_on and ends_on > starts_on else None
+    if given and looks == "horizon":
+        found.problem("minimum_days", "is given, but looks is horizon, which decides once; leave it out, or set looks")
+    elif looks in LOOKS[1:] and planned is not None and days > planned:
+        where = "minimum_days" if given else "looks"
+        found.problem(where, f"needs {days} days of units before the first look, but the enrolment has {planned}; set "
+                             f"minimum_days to at most {planned}, or leave looks out")  # fmt: skip
+    return looks, days
 
 
 def _guardrail(found: Fields, metrics: Mapping) -> Guardrail:

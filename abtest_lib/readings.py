@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
+from abtest_lib.cohorts import arms_by_variant, looks_so_far
+from abtest_lib.comparisons import Read, compare_over_looks, guardrail_over_looks
 from abtest_lib.definitions import Experiment, Guardrail, Metric, Segment
-from abtest_lib.statistics import inference
-from abtest_lib.statistics.estimates import NotComputed
-from abtest_lib.statistics.guardrails import harm_alpha, non_inferiority
-from abtest_lib.statistics.inference import Comparison
-from abtest_lib.statistics.moments import CoMoments, Moments, merge, merge_co_moments
-from abtest_lib.statistics.multiplicity import bonferroni_alpha
+from abtest_lib.statistics.guardrails import harm_alpha
 from abtest_lib.statistics.sample_ratio import alarm_level, sample_ratio_test
+from abtest_lib.statistics.spending import obrien_fleming_spending, pocock_spending
 
+SPENDING = {  # the horizon is one look, where every function has spent all
+    "horizon": obrien_fleming_spending,
+    "obrien_fleming": obrien_fleming_spending,
+    "pocock": pocock_spending,
+}
 HARM_ALPHA = 0.05  # of ever calling a guardrail harmful that is not, over all of its reads
 
 
-def is_final(experiment: Experiment, as_of: dt.date) -> bool:
-    """Has the fixed horizon been reached, so that effects may be tested?
+def stage(experiment: Experiment, as_of: dt.date) -> str:
+    """What may this night say of effects?
 
     Parameters
     ----------
     experiment : Experiment
-        Gives the horizon.
+        Gives the plan of looks and the horizon.
     as_of : date
         The night.
 
     Returns
     -------
-    bool
-        False on interim nights.
+    {"interim", "look", "final"}
+        interim: nothing is tested. look: tested at the level that the plan of looks has for this night. final: the
+        horizon is reached.
 
     Raises
     ------
@@ -39,10 +44,12 @@ def is_final(experiment: Experiment, as_of: dt.date) -> bool:
 
     Examples
     --------
-    >>> is_final(experiment, experiment.decides_on)
-    True
+    >>> stage(experiment, experiment.decides_on), stage(experiment, experiment.starts_on)
+    ('final', 'interim')
     """
-    return as_of >= experiment.decides_on
+    if as_of >= experiment.decides_on:
+        return "final"
+    return "look" if as_of >= experiment.first_look_on else "interim"
 
 
 def sample_ratio(experiment: Experiment, exposure: dict) -> dict:
@@ -208,45 +215,6 @@ def guardrails(experiment: Experiment, as_of: dt.date, moments: list[dict]) -> l
     return [_guardrail(experiment, guardrail, as_of, moments) for guardrail in experiment.guardrails]
 
 
-def _moments_of(moments: Sequence[dict], metric: str, variant: str) -> Moments:
-    rows = [row for row in moments if row["metric"] == metric and row["variant"] == variant]
-    return merge(Moments(row["n"], row["mean"], row["m2"]) for row in rows)
-
-
-def _co_moments_of(moments: Sequence[dict], metric: str) -> dict[str, CoMoments]:
-    """By variant; a unit without a covariate gets the mean of those with one, over all variants.
-
-    Any constant leaves the comparison unbiased, because what is missing was missing before the exposure. It is filled
-    in here and not in the warehouse, so that the cells of different days still add up.
-    """
-    rows = [row for row in moments if row["metric"] == metric and row["n"]]
-    known: dict[str, list[CoMoments]] = {row["variant"]: [] for row in rows}
-    unknown: dict[str, list[Moments]] = {row["variant"]: [] for row in rows}
-    for row in rows:
-        outcome = Moments(row["n"], row["mean"], row["m2"])
-        if row["covariate_known"]:
-            covariate = Moments(row["n"], row["covariate_mean"], row["covariate_m2"])
-            known[row["variant"]].append(CoMoments(outcome, covariate, row["comoment"]))
-        else:
-            unknown[row["variant"]].append(outcome)
-    fill = merge(cell.covariate for cells in known.values() for cell in cells).mean
-    return {
-        variant: merge_co_moments([*known[variant], CoMoments.of_constant(merge(unknown[variant]), fill)])
-        for variant in known
-    }
-
-
-def _compare(
-    metric: Metric, control: Moments | CoMoments, treatment: Moments | CoMoments, alpha: float
-) -> Comparison | NotComputed:
-    if isinstance(control, CoMoments) and isinstance(treatment, CoMoments):
-        return inference.compare_adjusted_means(control, treatment, alpha=alpha)
-    if metric.is_share:
-        counts = [count for arm in (control, treatment) for count in (round(arm.n * arm.mean), arm.n)]
-        return inference.compare_proportions(*counts, alpha=alpha)
-    return inference.compare_means(control, treatment, alpha=alpha)
-
-
 def _metric(
     experiment: Experiment, metric: Metric, role: str, family: int, moments: Sequence[dict], as_of: dt.date
 ) -> dict:
@@ -280,140 +248,43 @@ def _described(metric: Metric) -> dict:
 def _comparisons(
     experiment: Experiment, metric: Metric, family: int, moments: Sequence[dict], as_of: dt.date
 ) -> list[dict]:
-    arms = {variant: _moments_of(moments, metric.name, variant) for variant in experiment.weights}
-    if metric.covariate:
-        arms |= _co_moments_of(moments, metric.name)
-    control, final = arms[experiment.control], is_final(experiment, as_of)
-    alpha = bonferroni_alpha(experiment.alpha, family)
+    reads, spending = _reads(experiment, metric, moments, as_of), SPENDING[experiment.looks]
     return [
-        _comparison(metric, variant, control, arms[variant], alpha, family, final) for variant in experiment.treatments
+        compare_over_looks(metric, variant, reads[variant], alpha=experiment.alpha, family=family, spending=spending)
+        for variant in experiment.treatments
     ]
 
 
-def _comparison(
-    metric: Metric,
-    variant: str,
-    control: Moments | CoMoments,
-    treatment: Moments | CoMoments,
-    alpha: float,
-    family: int,
-    final: bool,
-) -> dict:
-    found = _unless_empty(control, treatment, lambda: _compare(metric, control, treatment, alpha))
-    if isinstance(found, NotComputed):
-        return {"variant": variant, **_plain(found)}
-    pvalue = found.pvalue if final else None
-    adjusted = min(1.0, pvalue * family) if isinstance(pvalue, float) else _plain(pvalue)
-    return {
-        "variant": variant,
-        **_arms(control, treatment),
-        "effect": found.effect,
-        "effect_interval": list(found.effect_interval),
-        "relative_effect": _plain(found.relative_effect),
-        "relative_interval": _plain(found.relative_interval),
-        "confidence_level": found.confidence_level,
-        "pvalue": _plain(pvalue),
-        "pvalue_adjusted": adjusted,
-        "family_size": family,
-        "reading": _reading(metric, found, alpha) if final else "interim",
-        "method": found.method,
-        **_adjustment(metric, found),
-    }
-
-
-def _adjustment(metric: Metric, found: Comparison) -> dict:
-    if found.adjustment is None or metric.covariate is None:
-        return {}
-    return {
-        "adjustment": {
-            "covariate": metric.covariate.attribute,
-            "theta": found.adjustment.theta,
-            "variance_removed": found.adjustment.variance_removed,
-            "unadjusted_effect": found.adjustment.unadjusted_effect,
-            "unadjusted_interval": list(found.adjustment.unadjusted_interval),
-        }
-    }
-
-
-def _unless_empty(control: Moments | CoMoments, treatment: Moments | CoMoments, compute: Callable):
-    for name, arm in (("control", control), ("the treatment", treatment)):
-        if arm.n < 2:
-            return NotComputed(f"{name} has {arm.n} mature units with a value, and at least 2 are needed")
-    return compute()
-
-
-def _reading(metric: Metric, found: Comparison, alpha: float) -> str:
-    """A word is a claim: the test and the interval must both make it."""
-    low, high = found.effect_interval
-    if isinstance(found.pvalue, NotComputed) or found.pvalue >= alpha or low <= 0 <= high:
-        return "not_shown"
-    return "better" if (low > 0) == (metric.better == "higher") else "worse"
-
-
 def _guardrail(experiment: Experiment, guardrail: Guardrail, as_of: dt.date, moments: Sequence[dict]) -> dict:
-    metric = experiment.metrics[guardrail.metric]
     # A margin is a share of the control's mean, so a guardrail's covariate, if any, is not used.
-    control = _moments_of(moments, metric.name, experiment.control)
-    return {
-        **_described(metric),
-        "margin": guardrail.margin,
-        "comparisons": [
-            _guardrail_comparison(experiment, guardrail, variant, control,
-                                  _moments_of(moments, metric.name, variant), is_final(experiment, as_of))
-            for variant in experiment.treatments
-        ],
-    }  # fmt: skip
-
-
-def _guardrail_comparison(
-    experiment: Experiment, guardrail: Guardrail, variant: str, control: Moments, treatment: Moments, final: bool
-) -> dict:
-    metric = experiment.metrics[guardrail.metric]
+    metric = replace(experiment.metrics[guardrail.metric], covariate=None)
     for_harm = harm_alpha(
         HARM_ALPHA,
         guardrails=len(experiment.guardrails),
         treatments=len(experiment.treatments),
         reads=max(experiment.planned_nights, 1),
     )
-    compared = _comparison(metric, variant, control, treatment, experiment.alpha, 1, final)
-    found = _unless_empty(
-        control,
-        treatment,
-        lambda: non_inferiority(
-            control,
-            treatment,
-            kind="proportion" if metric.is_share else "mean",
-            margin=guardrail.margin,
-            better=metric.better,
-            alpha=experiment.alpha / 2,
-            alpha_harm=for_harm,
-        ),
-    )
-    if "not_computed" in compared or isinstance(found, NotComputed):
-        return {"variant": variant, **(compared if "not_computed" in compared else _plain(found))}
+    reads = _reads(experiment, metric, moments, as_of)
     return {
-        **compared,
-        "relative_interval": _plain(found.relative_interval),
-        "confidence_level": found.confidence_level,
-        "outcome": found.outcome if final else found.harm_outcome,
-        "pvalue_safe": found.pvalue_safe if final else None,
-        "harm_interval": _plain(found.harm_interval),
-        "harm_confidence_level": found.harm_confidence_level,
-        "method": found.method,
-    }
+        **_described(metric),
+        "margin": guardrail.margin,
+        "comparisons": [
+            guardrail_over_looks(metric, variant, reads[variant], margin=guardrail.margin, alpha=experiment.alpha,
+                                 alpha_harm=for_harm, spending=SPENDING[experiment.looks])
+            for variant in experiment.treatments
+        ],
+    }  # fmt: skip
 
 
-def _arms(control: Moments | CoMoments, treatment: Moments | CoMoments) -> dict:
-    control, treatment = (arm.outcome if isinstance(arm, CoMoments) else arm for arm in (control, treatment))
+def _reads(experiment: Experiment, metric: Metric, moments: Sequence[dict], as_of: dt.date) -> dict[str, list[Read]]:
+    """By treatment: the looks so far, the last one with every unit of tonight; one without a look when none is due."""
+    own = [row for row in moments if row["metric"] == metric.name]
+    looks = looks_so_far(experiment, metric, as_of)
+    before = [[row for row in own if row["exposed_on"] < look.exposed_before] for look in looks[:-1]]
+    arms = [arms_by_variant(experiment, metric, rows) for rows in (*before, own)]
     return {
-        "n_control": control.n,
-        "n_treatment": treatment.n,
-        "mean_control": control.mean,
-        "mean_treatment": treatment.mean,
+        variant: [
+            Read(look, cut[experiment.control], cut[variant]) for look, cut in zip(looks or [None], arms, strict=True)
+        ]
+        for variant in experiment.treatments
     }
-
-
-def _plain(value):
-    if isinstance(value, NotComputed):
-        return {"not_computed": value.reason}
-    return list(value) if isinstance(value, tuple) else value

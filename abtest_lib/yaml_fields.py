@@ -116,6 +116,9 @@ class Fields:
             else:
                 self._nodes[key], self._lines[key] = value_node, line
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._nodes
+
     def _name(self, key: str) -> str:
         return f"{self._path}.{key}" if self._path else key
 

@@ -1,4 +1,4 @@
-"""Build the demo's warehouse: one DuckDB file with seven experiments whose true effects are known.
+"""Build the demo's warehouse: one DuckDB file with eight experiments whose true effects are known.
 
 ``python -m demo.warehouse PATH`` writes it. The same code and libraries give the same rows on every machine.
 Experiments that read the same outcome table run on different customers, so that each effect below is the true one.
@@ -26,6 +26,7 @@ SEED = 2
 TRUTH: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "one_page_checkout": {"treatment": ("ship", "primary_better")},
     "search_ranker_v2": {"treatment": ("do_not_ship", "guardrail_harmful")},
+    "query_suggestions": {"treatment": ("ship", "primary_better")},
     "onboarding_tips": {"treatment": ("do_not_ship", "no_effect_shown")},
     "home_redesign": {"treatment": ("do_not_ship", "segment_harmed")},
     "push_prompt": {"treatment": ("invalid", "sample_ratio_mismatch")},
@@ -112,6 +113,7 @@ def build(path: Path, *, as_of: date = AS_OF) -> None:
     _onboarding_tips(rows, customers)
     _push_prompt(rows, customers)
     _search_ranker_v2(rows, customers)
+    _query_suggestions(rows)
     _fraud_model_v3(rows, customers)
     _support_assistant(rows, customers)
 
@@ -358,7 +360,7 @@ def _add_sessions(rows: Rows, rng: np.random.Generator, enrolled: Enrolled, even
 def _search_ranker_v2(rows: Rows, customers: Customers) -> None:
     """Clicks grow by 8 %, and a search takes 12 % longer."""
     rng = _generator("search_ranker_v2")
-    (units,) = _layer("search", (38_000,))
+    units, _ = _layer("search", (38_000, 30_000))
     enrolled = _enrol(rng, units, starts_on=date(2026, 2, 9), ends_on=date(2026, 2, 23), weights=(1, 1))
     _expose(rows, rng, enrolled, key="search_ranker_v2", variants=("control", "treatment"), crossovers=9)
     activity = rng.gamma(2.0, 0.5, units.size)
@@ -368,6 +370,19 @@ def _search_ranker_v2(rows: Rows, customers: Customers) -> None:
     _add_events(rows, rng, enrolled, clicks, source="clicks", values={"position": position})
     ratio = np.where(treated, 1.12, 1.0)
     _add_latencies(rows, rng, enrolled, source="searches", weekly=2.5 * activity, median_ms=240, ratio=ratio)
+
+
+def _query_suggestions(rows: Rows) -> None:
+    """Clicks grow by 6 %, enough to be proved weeks before the enrolment ends; a search takes as long as before."""
+    rng = _generator("query_suggestions")
+    _, units = _layer("search", (38_000, 30_000))
+    enrolled = _enrol(rng, units, starts_on=date(2026, 2, 9), ends_on=date(2026, 3, 16), weights=(1, 1))
+    _expose(rows, rng, enrolled, key="query_suggestions", variants=("control", "treatment"))
+    activity = rng.gamma(2.0, 0.5, units.size)
+    clicks = _events(rng, enrolled, weekly=2.4 * activity, ratio=np.where(enrolled.variant == 1, 1.06, 1.0))
+    position = 1 + rng.poisson(2.0, clicks[0].size)
+    _add_events(rows, rng, enrolled, clicks, source="clicks", values={"position": position})
+    _add_latencies(rows, rng, enrolled, source="searches", weekly=2.5 * activity, median_ms=240)
 
 
 def _fraud_model_v3(rows: Rows, customers: Customers) -> None:

@@ -13,7 +13,7 @@ SMALLEST, DECIDES_ON = 0.02, "2026-03-03"
 
 RATIO = ("healthy", "broken")
 CROSSOVERS = ("same", "changed")
-STAGE = ("interim", "final")
+STAGE = ("interim", "look", "final")
 GUARDRAIL = ("none", "safe", "not_yet", "harmful", "not_computed")
 PRIMARY = ("better", "worse", "not_shown", "not_computed")
 SEGMENT = ("fine", "protected worse", "unprotected worse")
@@ -26,14 +26,28 @@ VERDICTS = (
     ("broken",  ANY,       ANY,        ANY,            ANY,            ANY,               ANY,     "invalid"),
     (ANY,       "interim", ANY,        "harmful",      ANY,            ANY,               ANY,     "do_not_ship"),
     (ANY,       "interim", ANY,        ANY,            ANY,            ANY,               ANY,     "keep_running"),
-    (ANY,       ANY,       "changed",  ANY,            ANY,            ANY,               ANY,     "invalid"),
+    (ANY,       "final",   "changed",  ANY,            ANY,            ANY,               ANY,     "invalid"),
     (ANY,       ANY,       ANY,        "harmful",      ANY,            ANY,               ANY,     "do_not_ship"),
-    (ANY,       ANY,       ANY,        "not_yet",      ANY,            ANY,               ANY,     "do_not_ship"),
-    (ANY,       ANY,       ANY,        "not_computed", ANY,            ANY,               ANY,     "do_not_ship"),
+    (ANY,       ANY,       ANY,        ANY,            "worse",        ANY,               ANY,     "do_not_ship"),
     (ANY,       ANY,       ANY,        ANY,            ANY,            "protected worse", ANY,     "do_not_ship"),
+    (ANY,       "look",    "changed",  ANY,            ANY,            ANY,               ANY,     "keep_running"),
+    (ANY,       "look",    ANY,        "not_yet",      ANY,            ANY,               ANY,     "keep_running"),
+    (ANY,       "final",   ANY,        "not_yet",      ANY,            ANY,               ANY,     "do_not_ship"),
+    (ANY,       "look",    ANY,        "not_computed", ANY,            ANY,               ANY,     "keep_running"),
+    (ANY,       "final",   ANY,        "not_computed", ANY,            ANY,               ANY,     "do_not_ship"),
     (ANY,       ANY,       ANY,        ANY,            "better",       ANY,               "above", "ship"),
+    (ANY,       "look",    ANY,        ANY,            ANY,            ANY,               ANY,     "keep_running"),
     (ANY,       ANY,       ANY,        ANY,            ANY,            ANY,               ANY,     "do_not_ship"),
 )  # fmt: skip
+
+# What speaks against shipping without proving harm: waited for at a look, decided at the horizon.
+LACKING = (
+    ({"guardrail": "not_yet"}, "guardrail_not_proved_safe"),
+    ({"primary": "not_computed"}, "not_computed"),
+    ({"guardrail": "not_computed"}, "not_computed"),
+    ({"primary": "not_shown"}, "no_effect_shown"),
+    ({"primary": "better", "effect": "below"}, "effect_too_small"),
+)
 
 # Every row that fits gives a reason, in this order; those of the first kind of verdict only.
 REASONS = {
@@ -41,16 +55,16 @@ REASONS = {
         ({"ratio": "broken"}, "sample_ratio_mismatch"),
         ({"ratio": "healthy", "crossovers": "changed"}, "crossovers_change_result"),
     ),
-    "keep_running": (({}, "immature"),),
+    "keep_running": (
+        ({"stage": "interim"}, "immature"),
+        *(({"stage": "look", **fits}, code) for fits, code in LACKING),
+        ({"stage": "look", "crossovers": "changed"}, "crossovers_change_result"),
+    ),
     "do_not_ship": (
         ({"guardrail": "harmful"}, "guardrail_harmful"),
-        ({"stage": "final", "primary": "worse"}, "primary_worse"),
-        ({"stage": "final", "segment": "protected worse"}, "segment_harmed"),
-        ({"stage": "final", "guardrail": "not_yet"}, "guardrail_not_proved_safe"),
-        ({"stage": "final", "primary": "not_computed"}, "not_computed"),
-        ({"stage": "final", "guardrail": "not_computed"}, "not_computed"),
-        ({"stage": "final", "primary": "not_shown"}, "no_effect_shown"),
-        ({"stage": "final", "primary": "better", "effect": "below"}, "effect_too_small"),
+        *(({"stage": stage, "primary": "worse"}, "primary_worse") for stage in ("look", "final")),
+        *(({"stage": stage, "segment": "protected worse"}, "segment_harmed") for stage in ("look", "final")),
+        *(({"stage": "final", **fits}, code) for fits, code in LACKING),
     ),
     "ship": (({}, "primary_better"), ({"guardrail": "safe"}, "guardrails_safe")),
 }
@@ -68,7 +82,7 @@ def comparison(reading, *, variant="treatment", effect="above", stage="final"):
         return {"variant": variant, "not_computed": "because control has 1 mature units with a value"}
     sign = -1 if reading == "worse" else 1
     relative = sign * SMALLEST * (1.5 if effect == "above" else 0.5)
-    return {"variant": variant, "reading": reading if stage == "final" else "interim", "relative_effect": relative}
+    return {"variant": variant, "reading": "interim" if stage == "interim" else reading, "relative_effect": relative}
 
 
 def guarded(outcome, *, variant="treatment", stage="final"):
@@ -150,7 +164,8 @@ def test_only_keep_running_has_a_date():
 def test_ship_needs_everything():
     ships = [case for case in CASES if decided(document_of(case), crossovers_of(case))["verdict"] == "ship"]
     # The segment that is not protected may be worse; a guardrail is safe or there is none.
-    assert len(ships) == 4
+    assert len(ships) == 8
+    assert {case["stage"] for case in ships} == {"look", "final"}
     assert {case["segment"] for case in ships} == {"fine", "unprotected worse"}
     assert {case["guardrail"] for case in ships} == {"none", "safe"}
 

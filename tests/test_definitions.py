@@ -146,7 +146,7 @@ def test_catalogue_alone_reports_its_problems(shop):
 def test_every_definition_of_the_repository_is_valid():
     keys = experiment_keys(EXPERIMENTS)
     assert [load_experiment(EXPERIMENTS, key).key for key in keys] == keys
-    assert len(keys) == 7
+    assert len(keys) == 8
 
 
 def test_horizon_waits_for_the_longest_of_primary_and_guardrails_only(shop):

@@ -56,9 +56,9 @@ def pooled_z_pvalue(x_control, x_treatment, n=1000):
 
 def test_horizon_is_final_and_the_night_before_is_not(experiment):
     assert experiment.decides_on == HORIZON
-    assert readings.is_final(experiment, HORIZON)
-    assert readings.is_final(experiment, HORIZON + dt.timedelta(days=30))
-    assert not readings.is_final(experiment, BEFORE)
+    assert readings.stage(experiment, HORIZON) == "final"
+    assert readings.stage(experiment, HORIZON + dt.timedelta(days=30)) == "final"
+    assert readings.stage(experiment, BEFORE) == "interim"
 
 
 @pytest.mark.parametrize(("better", "treated", "word"),

@@ -149,11 +149,20 @@ def plan_rows(night: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) ->
         ["Primary", listed([title_of(night, metric) for metric in experiment["primary"]])],
         ["Smallest effect", smallest],
         ["Alpha", f"{experiment['alpha']:g}"],
+        ["Looks", _looks(experiment)],
         ["Weights", weights],
         ["Owner", clean_name(experiment["owner"]) + team],
     ]
     changes = _definition_changes(night, earlier)
     return rows + ([["Changed", changes]] if changes else [])
+
+
+def _looks(experiment: Mapping[str, Any]) -> str:
+    if experiment["looks"] == "horizon":
+        return f"one, on {long_day(experiment['decides_on'])}"
+    shape = {"obrien_fleming": "O'Brien-Fleming", "pocock": "Pocock"}[experiment["looks"]]
+    first, last = (date.fromisoformat(experiment[name]) for name in ("first_look_on", "decides_on"))
+    return f"{(last - first).days + 1}, nightly from {long_day(first)}; alpha spent after {shape}"
 
 
 def _definition_changes(night: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> str:
@@ -190,7 +199,10 @@ def method_lines(night: Mapping[str, Any]) -> list[str]:
                 titles = used.setdefault(clean_name(comparison["method"], 200), [])
                 titles += [clean_name(metric["title"])] if clean_name(metric["title"]) not in titles else []
     lines = [f"{listed(titles)}: {sentence(method)}" for method, titles in used.items()]
-    lines.append("A unit counts once its whole window has passed; the verdict waits for the planned horizon.")
+    counted = "A unit counts once its whole window has passed"
+    if night["experiment"]["looks"] == "horizon":
+        return [*lines, f"{counted}; the verdict waits for the planned horizon."]
+    lines.append(f"{counted}. Levels, intervals and adjusted p-values hold over all looks of the plan together.")
     return lines
 
 

@@ -94,7 +94,7 @@ def _why(verdict: Mapping[str, Any], night: Mapping[str, Any], worded: Sequence[
     if verdict["verdict"] in ("ship", "invalid"):
         return " ".join(texts[:3])
     primary = "" if told & set(codes[:2]) else _primary_sentence(verdict["variant"], night)
-    if verdict["verdict"] == "keep_running" and night["stage"] != "final":
+    if verdict["verdict"] == "keep_running":
         return " ".join(filter(None, (primary, *texts[:1])))
     return " ".join(filter(None, (*texts[:2], primary)))
 
@@ -107,7 +107,7 @@ def _primary_sentence(variant: str, night: Mapping[str, Any]) -> str:
     title = clean_name(metric["title"])
     if row["missing"]:
         return sentence(f"{title}: {row['missing']}")
-    reading = "interim reading " if night["stage"] != "final" else ""
+    reading = "interim reading " if night["stage"] == "interim" else ""
     return f"{title}: {reading}{with_interval(row)}."
 
 
@@ -122,9 +122,15 @@ def _next(verdict: Mapping[str, Any], night: Mapping[str, Any]) -> str:
     if verdict["verdict"] == "invalid":
         return "Find the fault in assignment or logging, repair the data, then repeat the night."
     if verdict["verdict"] == "ship":
+        if night["stage"] == "look":
+            return "Harm proved by outcomes that are still to come, or corrected data."
         return "Only corrected data; the planned horizon is over."
     if verdict["verdict"] == "keep_running":
         sooner = " A guardrail proved harmful would end it sooner." if night["guardrails"] else ""
+        if night["experiment"]["looks"] != "horizon":
+            first = long_day(night["experiment"]["first_look_on"])
+            begin = f"The looks begin on {first}" if night["stage"] == "interim" else "Any night's look may decide"
+            return f"{begin}; the last one is on {until}.{sooner}"
         return f"The report of {until}, when the outcomes are complete.{sooner}"
     if {"guardrail_harmful", "segment_harmed", "primary_worse"} & set(codes):
         return "A repaired variant, in a new experiment."
@@ -191,7 +197,7 @@ def _guardrail_check(verdict: Mapping[str, Any], night: Mapping[str, Any]) -> di
         return _check("Guardrails", "✖", "harm", f"{harmful} of {count} proved harmful", "bad")
     if safe == count:
         return _check("Guardrails", "✔", "safe", f"{safe} of {count} proved safe", "good")
-    if night["stage"] != "final":
+    if night["stage"] == "interim":
         return _check("Guardrails", "…", "no harm proved", f"{count} watched", "flat")
     return _check("Guardrails", "…", "open", f"{safe} of {count} proved safe", "flat")
 

@@ -282,6 +282,6 @@ def pvalue_text(value: Any, night: Mapping[str, Any], label: str = "p") -> str:
     ('p = 0.012', 'p = 0.0499', '')
     """
     number = finite_number(value)
-    if number is None or night["stage"] != "final":
+    if number is None or night["stage"] == "interim":
         return ""
     return f"{label} {_probability(number, night['experiment']['alpha'])}"

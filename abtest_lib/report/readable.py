@@ -59,7 +59,7 @@ def readable(results: Mapping[str, Any], *, hidden: frozenset[str] = frozenset()
 def _claimable(comparison: dict[str, Any], night: Mapping[str, Any]) -> dict[str, Any]:
     if comparison["variant"] in night["hidden"]:
         return {"variant": comparison["variant"], "withheld": True}
-    if night["stage"] != "final" and "not_computed" not in comparison:
+    if night["stage"] == "interim" and "not_computed" not in comparison:
         silent = {"pvalue": None, "pvalue_adjusted": None, "reading": "interim"}
         safe = comparison.get("outcome") == "safe"
         return comparison | silent | ({"outcome": "not_yet", "pvalue_safe": None} if safe else {})

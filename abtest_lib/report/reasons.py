@@ -143,7 +143,7 @@ def _primary_reason(reason: Mapping[str, Any], variant: str, night: Mapping[str,
     row = comparison_row(comparison_of(metric["comparisons"], variant), fences_of(night))
     if row["missing"]:
         return sentence(f"{title}: {row['missing']}")
-    if night["stage"] != "final":
+    if night["stage"] == "interim":
         return f"{title}: interim reading {with_interval(row)}."
     numbers = with_interval(row)
     if reason["code"] == "effect_too_small":

@@ -13,7 +13,7 @@ from abtest_lib.report.numbers import (
     pvalue_text,
     relative_change,
 )
-from abtest_lib.report.text import clean_name, count_text, sentence
+from abtest_lib.report.text import clean_name, count_text, long_day, plural, sentence
 from abtest_lib.report.vocabulary import OUTCOMES, READINGS
 
 
@@ -102,14 +102,20 @@ def primary_row(comparison: Mapping[str, Any], metric: Mapping[str, Any], night:
     ]
     row["absolute"] = f"{effect} ({row['level']} interval {interval})"
     row["means"] = "; ".join(sides)
-    pvalues = (pvalue_text(comparison["pvalue"], night), adjusted_pvalue(comparison, night))
-    row["side"] = "; ".join(filter(None, pvalues))
-    row["adjustment"] = adjustment_sentence(comparison, metric)
+    # Over several looks the p-value of tonight alone proves nothing.
+    alone = "" if "looks" in comparison else pvalue_text(comparison["pvalue"], night)
+    row["side"] = "; ".join(filter(None, (alone, adjusted_pvalue(comparison, night))))
+    row["adjustment"] = " ".join(
+        filter(None, (adjustment_sentence(comparison, metric), stop_sentence(comparison, metric, night)))
+    )
     claims = {
         "better": "Better: the whole interval is on the good side of zero.",
         "worse": "Worse: the whole interval is on the bad side of zero.",
         "interim": "Interim reading, not a decision.",
     }
+    if "stopped" in comparison:
+        on, word = long_day(comparison["stopped"]["on"]), comparison["reading"]
+        claims[word] = f"{word.capitalize()}: proved by the look of {on}, at a level that holds over all looks."
     row["claim"] = claims.get(comparison["reading"]) or sentence(f"not shown: {no_effect_text(row, night)}")
     if row["missing"]:
         row["claim"] = sentence(row["missing"])
@@ -170,16 +176,48 @@ def adjusted_pvalue(comparison: Mapping[str, Any], night: Mapping[str, Any]) -> 
     Returns
     -------
     str
-        Empty for a family of one and on interim nights.
+        Empty for a single comparison at a single look, and on interim nights.
 
     Examples
     --------
     >>> adjusted_pvalue({"pvalue_adjusted": 0.024, "family_size": 2}, tonight)
     'adjusted p = 0.024 (2 comparisons)'
     """
-    family = comparison.get("family_size") or 1
-    text = pvalue_text(comparison.get("pvalue_adjusted"), night, "adjusted p") if family > 1 else ""
-    return f"{text} ({family} comparisons)" if text else ""
+    family, looks = comparison.get("family_size") or 1, comparison.get("looks") or 1
+    counts = [plural(count, name) for count, name in ((family, "comparison"), (looks, "look")) if count > 1]
+    text = pvalue_text(comparison.get("pvalue_adjusted"), night, "adjusted p") if counts else ""
+    return f"{text} ({', '.join(counts)})" if text else ""
+
+
+def stop_sentence(comparison: Mapping[str, Any], metric: Mapping[str, Any], night: Mapping[str, Any]) -> str:
+    """Give the estimate at the look that stopped, corrected for having stopped there.
+
+    Parameters
+    ----------
+    comparison : mapping
+        Of what ``readable`` returned.
+    metric : mapping
+        The metric that it belongs to.
+    night : mapping
+        What ``readable`` returned.
+
+    Returns
+    -------
+    str
+        Empty where no look has stopped.
+
+    Examples
+    --------
+    >>> stopped = {"on": "2026-03-09", "effect": 0.31, "effect_interval": [0.12, 0.5], "pvalue": 0.0021}
+    >>> stop_sentence({"stopped": stopped, "looks": 8}, {"kind": "mean", "unit": "USD"}, tonight)
+    'Corrected for stopping at the look of 9 March 2026: +0.31 USD (+0.12 to +0.50 USD), p = 0.0021.'
+    """
+    stopped = comparison.get("stopped")
+    if not stopped:
+        return ""
+    effect, interval = absolute_change(stopped, metric)
+    pvalue = pvalue_text(stopped["pvalue"], night)
+    return f"Corrected for stopping at the look of {long_day(stopped['on'])}: {effect} ({interval}), {pvalue}."
 
 
 def adjustment_sentence(comparison: Mapping[str, Any], metric: Mapping[str, Any]) -> str:

@@ -85,7 +85,7 @@ def guardrail_table(night: Mapping[str, Any]) -> dict[str, Any]:
     notes = (
         "Safe: the interval stays short of the margin. Harmful: an interval widened for every planned night lies "
         "beyond it.",
-        "Interim reading: only harm can be proved before the horizon." if night["stage"] != "final" else "",
+        "Interim reading: only harm can be proved before the horizon." if night["stage"] == "interim" else "",
         "p is for staying short of the margin." if any(row["side"] for row in rows) else "",
     )
     columns = ("Guardrail", _change_column(scale), "Result")
@@ -207,7 +207,8 @@ def _nights_of(metric: Mapping[str, Any], night: Mapping[str, Any], shown: Seque
         if verdict["variant"] not in night["hidden"]:
             rows += [_night_row(metric, verdict["variant"], past) for past in shown]
     scale = draw_bars(rows)
-    notes = ("Every night counts the units whose outcomes were complete.", "Interim readings are not decisions.")
+    interim = "Interim readings are not decisions." if any(past["stage"] == "interim" for past in shown) else ""
+    notes = ("Every night counts the units whose outcomes were complete.", interim)
     heading = f"The last {plural(len(shown), 'night')}: {clean_name(metric['title'])}"
     columns = ("Night", _change_column(scale), "Verdict")
     return _table("nights", heading, notes, columns, _by_variant(night, rows))
@@ -225,7 +226,7 @@ def _night_row(metric: Mapping[str, Any], variant: str, past: Mapping[str, Any])
     if row["word"] == "invalid":
         row["missing"] = "withheld"
     row["name"] = short_day(past["as_of"])
-    row["note"] = "final" if past["stage"] == "final" else "interim"
+    row["note"] = past["stage"]
     return row
 
 
@@ -283,7 +284,7 @@ def _covariate_note(night: Mapping[str, Any]) -> str:
 
 
 def _segment_heading(night: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    if night["stage"] != "final":
+    if night["stage"] == "interim":
         return "Segments: interim reading"
     return f"Segments: {_word_tally(rows, ('better', 'worse', 'not shown'))}"
 

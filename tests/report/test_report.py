@@ -425,3 +425,34 @@ def test_words_can_be_read_in_light_and_dark(tone):
     pairs += [(ink, back) for ink in (dark_word, "#e8ebf0", "#a9b3c1") for back in (dark_ground, "#171c23")]
     for ink, back in pairs:
         assert contrast(ink, back) >= 4.5, (ink, back)
+
+
+def test_look_says_from_when_and_until_when_looks_are_and_what_a_stop_corrects():
+    text = " ".join(printed(*night("look")).text.split())
+    assert "A look at the experiment while it runs; the last one is on 26 March 2026." in text
+    assert "Better: proved by the look of 2 March 2026, at a level that holds over all looks." in text
+    assert "Corrected for stopping at the look of 2 March 2026: +" in text
+    assert "Looks: 29, nightly from 26 February 2026; alpha spent after O'Brien-Fleming" in text
+
+
+def test_look_shows_the_pvalue_over_all_looks_and_not_that_of_tonight():
+    results, history = night("look")
+    shown = view(results, history)["primary"][0]["rows"][0]["side"]
+    assert shown.startswith("adjusted p = ") and shown.endswith("(12 looks)")
+    tonight = results["metrics"][0]["comparisons"][0]["pvalue"]
+    assert f"p = {tonight:.2g}" not in shown
+
+
+def test_nights_before_the_first_look_say_when_the_looks_begin():
+    _, history = night("look")
+    text = " ".join(printed(history[0], []).text.split())
+    assert "Interim reading, not a decision. The looks begin on 26 February 2026 and end on 26 March 2026." in text
+    assert "The looks begin on 26 February 2026; the last one is on 26 March 2026." in text
+
+
+def test_look_that_proves_nothing_says_that_any_night_may_decide():
+    _, history = night("look")
+    undecided = history[1]
+    assert undecided["verdicts"][0]["verdict"] == "keep_running"
+    text = " ".join(printed(undecided, []).text.split())
+    assert "Any night's look may decide; the last one is on 26 March 2026." in text

@@ -1,0 +1,338 @@
+"""One treatment against control on one metric: what all looks so far say together, as plain JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from abtest_lib.cohorts import Arm, Look
+from abtest_lib.definitions import Metric
+from abtest_lib.statistics import inference
+from abtest_lib.statistics.estimates import NotComputed
+from abtest_lib.statistics.guardrails import GuardrailReading, non_inferiority
+from abtest_lib.statistics.inference import Comparison
+from abtest_lib.statistics.looks import difference_information, estimate_after_stop, look_levels, sequential_pvalue
+from abtest_lib.statistics.moments import CoMoments, Moments
+from abtest_lib.statistics.multiplicity import bonferroni_alpha
+from abtest_lib.statistics.spending import Spending
+
+
+@dataclass(frozen=True)
+class Read:
+    """Control and treatment as one look counts them; ``look`` is None on a night that may not test."""
+
+    look: Look | None
+    control: Arm
+    treatment: Arm
+
+
+def compare_over_looks(
+    metric: Metric, variant: str, reads: Sequence[Read], *, alpha: float, family: int, spending: Spending
+) -> dict:
+    """What do all looks so far say of the effect on one metric?
+
+    Parameters
+    ----------
+    metric : Metric
+        Its kind chooses the test, its direction the word.
+    variant : str
+        The treatment.
+    reads : sequence of Read
+        Oldest look first, tonight's last; a single one without a look on a night that may not test.
+    alpha : float
+        Of all comparisons of the family and all looks together.
+    family : int
+        Comparisons that share ``alpha`` (Bonferroni).
+    spending : callable
+        How alpha is spent over the looks.
+
+    Returns
+    -------
+    dict
+        A comparison of ``results.json``. The estimate is tonight's; its interval holds at all looks together, so it may
+        be read on any night; the word is that of the first look which stopped, and stays.
+
+    Raises
+    ------
+    ValueError
+        If information falls from look to look.
+
+    Examples
+    --------
+    >>> import datetime as dt
+    >>> from abtest_lib.definitions import load_catalogue
+    >>> from abtest_lib.statistics.spending import obrien_fleming_spending
+    >>> metric = load_catalogue("experiments").metrics["conversion"]
+    >>> look = Look(dt.date(2026, 3, 3), dt.date(2026, 2, 23), 1.0)
+    >>> read = Read(look, Moments(1000, 0.10, 90.0), Moments(1000, 0.14, 120.4))
+    >>> plan = {"alpha": 0.05, "family": 1, "spending": obrien_fleming_spending}
+    >>> compare_over_looks(metric, "treatment", [read], **plan)["reading"]
+    'better'
+    """
+    alpha = bonferroni_alpha(alpha, family)
+    tonight, reads = reads[-1], [read for read in reads if _units(read) >= 2]
+    if not reads or reads[-1] is not tonight:
+        return {"variant": variant, **as_json(_too_few(tonight))}
+    levels = _levels(reads, alpha, 2, spending)
+    found = [_compare(metric, read, level or alpha) for read, level in zip(reads, levels, strict=True)]
+    last = found[-1]
+    if isinstance(last, NotComputed):
+        return {"variant": variant, **as_json(last)}
+    words = [_word(metric, one, level) for one, level in zip(found, levels, strict=True)]
+    stop = next((number for number, word in enumerate(words) if word in ("better", "worse")), None)
+    over_looks = _pvalue_over_looks(reads, found, levels, spending)
+    return {
+        "variant": variant,
+        **_arms(tonight),
+        "effect": last.effect,
+        "effect_interval": list(last.effect_interval),
+        "relative_effect": as_json(last.relative_effect),
+        "relative_interval": as_json(last.relative_interval),
+        "standard_error": last.standard_error,
+        "confidence_level": 1 - alpha,
+        "pvalue": as_json(last.pvalue) if levels[-1] else None,
+        "pvalue_adjusted": min(1.0, over_looks * family) if isinstance(over_looks, float) else as_json(over_looks),
+        "family_size": family,
+        "reading": words[-1 if stop is None else stop],
+        "method": last.method,
+        **_adjustment(metric, last),
+        **_sequence(reads, found, levels, stop, alpha),
+    }
+
+
+def guardrail_over_looks(
+    metric: Metric,
+    variant: str,
+    reads: Sequence[Read],
+    *,
+    margin: float,
+    alpha: float,
+    alpha_harm: float,
+    spending: Spending,
+) -> dict:
+    """What do all looks so far say of a guardrail: proved safe, proved harmful, or not yet either?
+
+    Parameters
+    ----------
+    metric : Metric
+        Without a covariate: a margin is a share of the control's mean.
+    variant : str
+        The treatment.
+    reads : sequence of Read
+        As of ``compare_over_looks``.
+    margin : float
+        Relative, in the bad direction.
+    alpha : float
+        Two-sided; safety is proved at half of it, spent over the looks.
+    alpha_harm : float
+        One-sided, of one night; harm is read on every night.
+    spending : callable
+        How alpha is spent over the looks.
+
+    Returns
+    -------
+    dict
+        A comparison of ``results.json`` with ``outcome``, ``pvalue_safe`` and ``harm_interval``. Harm proved tonight
+        comes before safety proved at an earlier look.
+
+    Raises
+    ------
+    ValueError
+        If information falls from look to look.
+
+    Examples
+    --------
+    >>> from abtest_lib.definitions import load_catalogue
+    >>> from abtest_lib.statistics.spending import obrien_fleming_spending
+    >>> metric = load_catalogue("experiments").metrics["conversion"]
+    >>> read = Read(None, Moments(1000, 0.14, 120.4), Moments(1000, 0.04, 38.4))
+    >>> guardrail_over_looks(metric, "treatment", [read], margin=0.1, alpha=0.05, alpha_harm=0.001,
+    ...                      spending=obrien_fleming_spending)["outcome"]
+    'harmful'
+    """
+    compared = compare_over_looks(metric, variant, reads, alpha=alpha, family=1, spending=spending)
+    if "not_computed" in compared:
+        return compared
+    reads = [read for read in reads if _units(read) >= 2]
+    levels = _levels(reads, alpha / 2, 1, spending)
+    found = [
+        _non_inferiority(metric, read, margin, level or alpha / 2, alpha_harm)
+        for read, level in zip(reads, levels, strict=True)
+    ]
+    last = found[-1]
+    if isinstance(last, NotComputed):
+        return {"variant": variant, **as_json(last)}
+    pvalues = [one.pvalue_safe if isinstance(one, GuardrailReading) else 1.0 for one in found]
+    safe = any(pvalue < level for pvalue, level in zip(pvalues, levels, strict=True))
+    return {
+        **compared,
+        "relative_interval": as_json(last.relative_interval),
+        "confidence_level": 1 - alpha,
+        "outcome": "harmful" if last.harmful else "safe" if safe else "not_yet",
+        "pvalue_safe": _over_looks(reads, pvalues, levels, 1, spending) if levels[-1] else None,
+        "harm_interval": as_json(last.harm_interval),
+        "harm_confidence_level": last.harm_confidence_level,
+        "method": last.method,
+    }
+
+
+def as_json(value: Any) -> Any:
+    """Return a value of the statistics as JSON has it.
+
+    Parameters
+    ----------
+    value : NotComputed, tuple or plain value
+        What a function of ``abtest_lib.statistics`` returned.
+
+    Examples
+    --------
+    >>> as_json(NotComputed("control has no units")), as_json((0.1, 0.2))
+    ({'not_computed': 'control has no units'}, [0.1, 0.2])
+    """
+    if isinstance(value, NotComputed):
+        return {"not_computed": value.reason}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _units(read: Read) -> int:
+    return min(read.control.n, read.treatment.n)
+
+
+def _too_few(read: Read) -> NotComputed:
+    name, arm = ("control", read.control) if read.control.n < 2 else ("the treatment", read.treatment)
+    return NotComputed(f"{name} has {arm.n} mature units with a value, and at least 2 are needed")
+
+
+def _levels(reads: Sequence[Read], alpha: float, sides: int, spending: Spending) -> list[float]:
+    """The level of each read; 0 where it may not test."""
+    if reads[-1].look is None:
+        return [0.0]
+    shares = [read.look.share for read in reads]
+    if shares == [1.0]:
+        return [alpha]  # the only look of the plan so far is its last: nothing was spent before
+    return list(look_levels(_information(reads), shares, alpha=alpha, sides=sides, spending=spending))
+
+
+def _information(reads: Sequence[Read]) -> list[float]:
+    """On the difference of the means, with tonight's variances at every look."""
+    variances = [_outcome(arm).variance for arm in (reads[-1].control, reads[-1].treatment)]
+    control, treatment = variances if min(variances) > 0 else (1.0, 1.0)
+    counts = np.array([(read.control.n, read.treatment.n) for read in reads], dtype=float)
+    found = difference_information(counts[:, 0], counts[:, 1], variance_control=control, variance_treatment=treatment)
+    return found.tolist()
+
+
+def _pvalue_over_looks(
+    reads: Sequence[Read], found: Sequence[Comparison | NotComputed], levels: Sequence[float], spending: Spending
+) -> float | NotComputed | None:
+    """Below alpha exactly when a look so far is below its level."""
+    last = found[-1].pvalue
+    if not levels[-1] or isinstance(last, NotComputed):
+        return last if levels[-1] else None
+    pvalues = [one.pvalue if isinstance(one, Comparison) else 1.0 for one in found]
+    return _over_looks(reads, [p if isinstance(p, float) else 1.0 for p in pvalues], levels, 2, spending)
+
+
+def _over_looks(
+    reads: Sequence[Read], pvalues: Sequence[float], levels: Sequence[float], sides: int, spending: Spending
+) -> float:
+    shares = [read.look.share for read in reads]
+    if shares == [1.0]:
+        return pvalues[0]
+    return sequential_pvalue(_information(reads), pvalues, shares, sides=sides, spending=spending)
+
+
+def _sequence(
+    reads: Sequence[Read],
+    found: Sequence[Comparison | NotComputed],
+    levels: Sequence[float],
+    stop: int | None,
+    alpha: float,
+) -> dict:
+    """What a plan of several looks adds: how many there were, tonight's level, and the estimate after a stop."""
+    if reads[-1].look is None or [read.look.share for read in reads] == [1.0]:
+        return {}
+    entry = {"looks": len(reads), "level_tonight": levels[-1]}
+    if stop is None:
+        return entry
+    one = found[stop]
+    z = float(np.copysign(-ndtri(max(one.pvalue, 1e-300) / 2), one.effect))
+    after = estimate_after_stop(_information(reads)[: stop + 1], levels[: stop + 1], z, alpha=alpha)
+    # On the scale of z; times this it is on that of the effect.
+    scale = one.effect / z
+    return entry | {
+        "stopped": {
+            "on": str(reads[stop].look.night),
+            "effect": after.median_unbiased * scale,
+            "effect_interval": [end * scale for end in after.interval],
+            "pvalue": after.pvalue,
+        }
+    }
+
+
+def _compare(metric: Metric, read: Read, alpha: float) -> Comparison | NotComputed:
+    control, treatment = read.control, read.treatment
+    if isinstance(control, CoMoments) and isinstance(treatment, CoMoments):
+        return inference.compare_adjusted_means(control, treatment, alpha=alpha)
+    if metric.is_share:
+        counts = [count for arm in (control, treatment) for count in (round(arm.n * arm.mean), arm.n)]
+        return inference.compare_proportions(*counts, alpha=alpha)
+    return inference.compare_means(control, treatment, alpha=alpha)
+
+
+def _non_inferiority(
+    metric: Metric, read: Read, margin: float, alpha: float, alpha_harm: float
+) -> GuardrailReading | NotComputed:
+    return non_inferiority(
+        read.control,
+        read.treatment,
+        kind="proportion" if metric.is_share else "mean",
+        margin=margin,
+        better=metric.better,
+        alpha=alpha,
+        alpha_harm=alpha_harm,
+    )
+
+
+def _word(metric: Metric, found: Comparison | NotComputed, level: float) -> str:
+    """A word is a claim: the test and the interval must both make it."""
+    if not level:
+        return "interim"
+    if isinstance(found, NotComputed) or isinstance(found.pvalue, NotComputed):
+        return "not_shown"
+    low, high = found.effect_interval
+    if found.pvalue >= level or low <= 0 <= high:
+        return "not_shown"
+    return "better" if (low > 0) == (metric.better == "higher") else "worse"
+
+
+def _adjustment(metric: Metric, found: Comparison) -> dict:
+    if found.adjustment is None or metric.covariate is None:
+        return {}
+    return {
+        "adjustment": {
+            "covariate": metric.covariate.attribute,
+            "theta": found.adjustment.theta,
+            "variance_removed": found.adjustment.variance_removed,
+            "unadjusted_effect": found.adjustment.unadjusted_effect,
+            "unadjusted_interval": list(found.adjustment.unadjusted_interval),
+        }
+    }
+
+
+def _arms(read: Read) -> dict:
+    control, treatment = _outcome(read.control), _outcome(read.treatment)
+    return {
+        "n_control": control.n,
+        "n_treatment": treatment.n,
+        "mean_control": control.mean,
+        "mean_treatment": treatment.mean,
+    }
+
+
+def _outcome(arm: Arm) -> Moments:
+    return arm.outcome if isinstance(arm, CoMoments) else arm
