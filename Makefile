@@ -32,8 +32,8 @@ check: env ## style and definitions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/abtest validate
 
-bench: env ## print the tables of benchmarks/
-	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+bench: env ## print the tables of benchmarks/, or that of one NAME=readouts_50k
+	@$(BIN)/python benchmarks/run.py $(NAME)
 
 lock: env ## resolve the dependencies of pyproject.toml anew
 	$(COMPILE) --upgrade -o requirements.lock

@@ -1,10 +1,11 @@
-"""Simulated error rates of every test and interval that a report prints.
+"""Simulated error rates of every test and interval that a report prints, and what the other ``error_rates_*`` share.
 
-    python benchmarks/error_rates.py [--repetitions 100000] [--seed 20260301]
+    python benchmarks/error_rates.py [--repetitions 100000] [--seed 20260301] [--markdown]
 
 A table for people goes to stderr; on stdout one JSON object a line with ``name``, ``value``, ``unit``,
 ``compared_with``, ``ratio``, ``goal`` (the ratio must be at most this; null where the line shows a method that we do
-not use) and ``met``. Goals leave room for four standard errors of the simulation.
+not use) and ``met``. Goals leave room for four standard errors of the simulation. Of an interval ``too_low`` and
+``too_high`` say in which tail it missed. ``--markdown`` prints the tables of docs/statistics.md in place of all that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +37,8 @@ class Rate:
     """One simulated share, the share that was promised, and whether a report relies on it.
 
     ``discreteness`` is the room that counts of a few events need: no test of them has exactly the level asked for.
+    ``floor`` is the smallest ratio to the promise that is still kept; ``tails`` are the shares of intervals that lie
+    wholly below and wholly above the truth; ``remark`` stands in the table in place of "for comparison".
     """
 
     name: str
@@ -43,21 +47,35 @@ class Rate:
     repetitions: int
     used: bool = True
     discreteness: float = 0.0
+    floor: float = 0.0
+    tails: tuple[float, float] | None = None
+    remark: str = "for comparison"
 
     def line(self) -> dict:
         """Return the line of JSON, with room for four standard errors around the promise."""
         noise = math.sqrt((1 - self.promised) / (self.promised * self.repetitions))
         goal = 1 + self.discreteness + 4 * noise if self.used else None
         ratio = self.value / self.promised
-        return {
+        line = {
             "name": self.name,
             "value": round(self.value, 5),
             "unit": "share of repetitions",
             "compared_with": self.promised,
             "ratio": round(ratio, 4),
             "goal": None if goal is None else round(goal, 4),
-            "met": None if goal is None else ratio <= goal,
+            "met": None if goal is None else bool(self.floor <= ratio <= goal),
         }
+        if self.tails:
+            line |= {"too_low": round(self.tails[0], 5), "too_high": round(self.tails[1], 5)}
+        return line
+
+    @property
+    def verdict(self) -> str:
+        """The last word of the table's row."""
+        return {True: "kept", False: "BROKEN", None: self.remark}[self.line()["met"]]
+
+
+Simulation = Callable[[np.random.Generator, int], Iterator[Rate]]
 
 
 def proportion(successes: np.ndarray, n: int) -> MeanEstimate:
@@ -68,8 +86,24 @@ def proportion(successes: np.ndarray, n: int) -> MeanEstimate:
 
 def misses(interval: tuple[np.ndarray, np.ndarray], truth: float) -> float:
     """Return the share of intervals that do not hold the truth; an interval that is not there misses nothing."""
+    return sum(missed_tails(interval, truth))
+
+
+def missed_tails(interval: tuple[np.ndarray, np.ndarray], truth: float) -> tuple[float, float]:
+    """Return the shares of intervals that lie wholly below and wholly above the truth."""
     low, high = interval
-    return float(np.mean((low > truth) | (high < truth)))
+    return float(np.mean(high < truth)), float(np.mean(low > truth))
+
+
+def score_tails(statistic: np.ndarray, alpha: float = ALPHA) -> tuple[float, float]:
+    """Return the tails of an interval that leaves out the truth exactly when its test rejects the truth."""
+    bound = critical_value(alpha)
+    return float(np.mean(statistic < -bound)), float(np.mean(statistic > bound))
+
+
+def miss(name: str, tails: tuple[float, float], repetitions: int, promised: float = ALPHA, **options) -> Rate:
+    """Return the row of an interval."""
+    return Rate(f"miss: {name}", sum(tails), promised, repetitions, tails=tails, **options)
 
 
 def z_test(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:
@@ -101,7 +135,7 @@ def welch_test(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:
         error = np.sqrt(control.squared_error + treatment.squared_error)
         pvalue = tail_pvalue(effect / error, "two-sided", welch_df(control, treatment))
         case = f"n {n_control}/{n_treatment}, sd 1:{ratio}"
-        yield Rate(f"type I: Welch t, {case}", float(np.mean(pvalue < ALPHA)), ALPHA, repetitions)
+        yield Rate(f"type I: Welch t, {case}", float(np.mean(pvalue < ALPHA)), ALPHA, repetitions, floor=0.9)
         df = n_control + n_treatment - 2
         pooled = (
             control.squared_error * n_control * (n_control - 1)
@@ -297,7 +331,7 @@ def nightly_peeks(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:
     yield Rate(f"{name}: horizon only (our plan)", float(np.mean(significant[:, -1])), ALPHA, repetitions)
 
 
-SIMULATIONS: tuple[Callable[[np.random.Generator, int], Iterator[Rate]], ...] = (
+SIMULATIONS: tuple[Simulation, ...] = (
     z_test,
     welch_test,
     difference_intervals,
@@ -311,25 +345,58 @@ SIMULATIONS: tuple[Callable[[np.random.Generator, int], Iterator[Rate]], ...] = 
 )
 
 
-def rates(seed: int, repetitions: int) -> Iterator[Rate]:
+def rates(seed: int, repetitions: int, simulations: Sequence[Simulation] | None = None) -> Iterator[Rate]:
     """Yield every rate; each simulation has its own seed, so that one can be changed without the others."""
-    for number, simulation in enumerate(SIMULATIONS):
+    for number, simulation in enumerate(simulations or SIMULATIONS):
         yield from simulation(np.random.default_rng([seed, number]), repetitions)
 
 
-def main() -> int:
+def main(
+    simulations: Sequence[Simulation] | None = None,
+    repetitions: int = 100_000,
+    *,
+    tables: Callable[[Sequence[Simulation], int, int], None] | None = None,
+) -> int:
     """Print the table and the lines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=100_000)
+    parser.add_argument("--repetitions", type=int, default=repetitions)
     parser.add_argument("--seed", type=int, default=20260301)
+    parser.add_argument("--markdown", action="store_true", help="print the tables of docs/statistics.md instead")
     arguments = parser.parse_args()
-    print(f"{'simulated':>9} {'promised':>8}", file=sys.stderr)
-    for rate in rates(arguments.seed, arguments.repetitions):
-        line = rate.line()
-        remark = {True: "", False: "  BROKEN", None: "  (for comparison)"}[line["met"]]
-        print(f"{rate.value:9.4f} {rate.promised:8.4f} {rate.name}{remark}", file=sys.stderr)
-        print(json.dumps(line))
+    if arguments.markdown:
+        (tables or print_markdown)(simulations or SIMULATIONS, arguments.seed, arguments.repetitions)
+    else:
+        print(f"{'simulated':>9} {'promised':>8}", file=sys.stderr)
+        for rate in rates(arguments.seed, arguments.repetitions, simulations):
+            remark = "" if rate.verdict == "kept" else f"  ({rate.verdict})"
+            tails = f" ({rate.tails[0]:.4f} too low, {rate.tails[1]:.4f} too high)" if rate.tails else ""
+            print(f"{rate.value:9.4f} {rate.promised:8.4f} {rate.name}{tails}{remark}", file=sys.stderr)
+            print(json.dumps(rate.line()))
+    print(f"{time.process_time():.0f} s of processor time", file=sys.stderr)
     return 0
+
+
+def print_markdown(simulations: Sequence[Simulation], seed: int, repetitions: int) -> None:
+    """Print one table for each simulation, under the first line of its docstring."""
+    for number, simulation in enumerate(simulations):
+        found = list(simulation(np.random.default_rng([seed, number]), repetitions))
+        with_tails, prefix = any(rate.tails for rate in found), "miss: "
+        first = "misses of"
+        if not all(rate.name.startswith(prefix) for rate in found):
+            first, prefix = "what", ""
+        heads = [first, "simulated", *(["too low / too high"] if with_tails else []), "promised", ""]
+        print(f"\n*{simulation.__doc__.splitlines()[0]}*\n")
+        print_row(heads)
+        print("|---" * len(heads) + "|")
+        for rate in found:
+            both = " / ".join(f"{tail:.4f}" for tail in rate.tails or ())
+            middle = [f"{rate.value:.4f}", *([both] if with_tails else [])]
+            print_row([rate.name.removeprefix(prefix), *middle, f"{rate.promised:.4g}", rate.verdict])
+
+
+def print_row(cells: Sequence[str]) -> None:
+    """Print one row of a table."""
+    print("| " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

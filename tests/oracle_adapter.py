@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from abtest_lib.statistics import (
+    adjusted_intervals,
     always_valid,
     bandits,
     bayesian,
@@ -17,6 +18,7 @@ from abtest_lib.statistics import (
     exact,
     guardrails,
     heterogeneity,
+    impact,
     inference,
     intervals,
     mixture_bounds,
@@ -25,13 +27,18 @@ from abtest_lib.statistics import (
     planning,
     pooled,
     power,
+    power_estimates,
+    power_margin_shares,
     power_margins,
     power_proportions,
     proportions,
+    quantile_sequences,
     quantiles,
+    rates,
     ratios,
     regression,
     sample_ratio,
+    sampled_strata,
     score_intervals,
     sequential_sample_ratio,
     stratified,
@@ -55,6 +62,7 @@ from abtest_lib.statistics.sequential import (
     spending_bounds,
 )
 from abtest_lib.statistics.sequential_classical import (
+    any_looks_bounds,
     haybittle_peto_bounds,
     obrien_fleming_bounds,
     pocock_bounds,
@@ -447,6 +455,15 @@ def stopping_probabilities(inputs: Inputs) -> Answer:
     return {"upper": result.upper, "lower": result.lower}
 
 
+def any_looks(inputs: Inputs) -> Answer:
+    looks = [(look + 1) / inputs["K"] for look in range(inputs["K"])]
+    bounds = any_looks_bounds(looks, alpha=inputs["alpha"])
+    drift = sequential_design(spending_bounds([1.0], alpha=inputs["alpha"]), alpha=inputs["alpha"], power=0.8).drift
+    without = crossing_probabilities(looks, bounds.lower, bounds.upper)
+    with_effect = crossing_probabilities(looks, bounds.lower, bounds.upper, theta=drift)
+    return {"type_I_error": sum(without.stopped), "power_at_fixed80_effect": sum(with_effect.upper)}
+
+
 def stagewise_ordering(inputs: Inputs) -> Answer:
     look, upper = inputs["stopped_at_look"], inputs["z_bounds"]
     result = stagewise_inference(
@@ -505,6 +522,7 @@ SEQUENTIAL: dict[str, Callable[[Inputs], Answer]] = {
     "stagewise_ordering": stagewise_ordering,
     "repeated_p_values_and_RCI": repeated_inference,
     "conditional_power": conditional_powers,
+    "constant_score_boundary_z(1-alpha/4)/sqrt(t)": any_looks,
 } | {
     name: bounds_by_spending(name)
     for name in ("lan_demets_obf", "lan_demets_pocock", "kim_demets_power", "hwang_shih_decani")
@@ -525,10 +543,12 @@ def exact_units(units: planning.RequiredUnits) -> Answer:
     return {"n_per_arm": units.exact_control, "n_total": units.exact_total}
 
 
-def units_of_shares(test: str) -> Callable[[Inputs], Answer]:
-    return lambda inputs: exact_units(
-        power_proportions.required_units_proportions(inputs["p1"], inputs["p2"], test=test, **plan_options(inputs))
-    )
+def units_of_shares(test: str, counted: str = "effect side") -> Callable[[Inputs], Answer]:
+    def answer(inputs: Inputs) -> Answer:
+        options = {"test": test, "counted": counted, **plan_options(inputs)}
+        return exact_units(power_proportions.required_units_proportions(inputs["p1"], inputs["p2"], **options))
+
+    return answer
 
 
 def units_of_ratio_of_shares(inputs: Inputs) -> Answer:
@@ -539,7 +559,7 @@ def units_of_ratio_of_shares(inputs: Inputs) -> Answer:
 
 def units_of_effects_on_share(inputs: Inputs) -> Answer:
     share, options = inputs["p1"], {"test": "unpooled", **plan_options(inputs)}
-    rates = [share + effect for effect in inputs["mde"]]
+    rates = planning.treated_share(share, effect=inputs["mde"])
     return {"n_per_arm": power_proportions.required_units_proportions(share, rates, **options).control}
 
 
@@ -585,21 +605,17 @@ def power_of_means_t(inputs: Inputs) -> Answer:
     return {"power": power.power_means(inputs["d"], **options)}
 
 
-def margin_of(inputs: Inputs) -> tuple[float, str]:
-    return abs(inputs["margin"]), "higher" if inputs["margin"] < 0 else "lower"
-
-
 def units_of_means_within_margin(inputs: Inputs) -> Answer:
-    margin, better = margin_of(inputs)
+    margin, better = planning.margin_of_change(inputs["margin"])
     options = {"effect": inputs["true_delta"], "sd": inputs["sd"], "test": "z", **plan_options(inputs)}
     return exact_units(power_margins.required_units_non_inferior_means(margin, better=better, **options))
 
 
 def units_of_shares_within_margin(inputs: Inputs) -> Answer:
-    margin, better = margin_of(inputs)
+    margin, better = planning.margin_of_change(inputs["margin"])
     shares = {"share_control": inputs["p_control"], "share_treatment": inputs["p_treat"]}
     options = {"better": better, **shares, **plan_options(inputs)}
-    return exact_units(power_proportions.required_units_non_inferior_proportions(margin, **options))
+    return exact_units(power_margin_shares.required_units_non_inferior_proportions(margin, **options))
 
 
 def tea_tasting_baseline(inputs: Inputs) -> planning.Baseline:
@@ -621,8 +637,9 @@ def tea_tasting_units(test: str) -> Callable[[Inputs], Answer]:
 
 
 def tea_tasting_detectable(inputs: Inputs) -> Answer:
-    baseline, n = tea_tasting_baseline(inputs), inputs["spec"]["n_obs"] / 2
-    options = {"n_control": n, "n_treatment": n, "sd": baseline.sd, **plan_options(inputs["spec"])}
+    baseline, units = tea_tasting_baseline(inputs), planning.RequiredUnits.of_total(inputs["spec"]["n_obs"])
+    sizes = {"n_control": units.exact_control, "n_treatment": units.exact_treatment}
+    options = {**sizes, "sd": baseline.sd, **plan_options(inputs["spec"])}
     effect = power.minimum_detectable_means(**options)
     return {"mde_abs": effect, "mde_rel": baseline.relative_effect(effect)}
 
@@ -634,8 +651,9 @@ def growthbook_power(inputs: Inputs) -> Answer:
         baseline = planning.Baseline.of_share(inputs["conversionRate"])
     else:
         baseline = planning.Baseline(inputs["mean"], inputs["standardDeviation"])
-    n = inputs["n_total"] / inputs["variations"]
-    options = {"mean": baseline.mean, "sd": baseline.sd, "n_control": n, "n_treatment": n, "alpha": inputs["alpha"]}
+    units = planning.RequiredUnits.of_total(inputs["n_total"], variants=inputs["variations"])
+    sizes = {"n_control": units.exact_control, "n_treatment": units.exact_treatment}
+    options = {"mean": baseline.mean, "sd": baseline.sd, **sizes, "alpha": inputs["alpha"]}
     smallest = power.minimum_detectable_relative_means(**options, power=inputs["target_power"])
     return {
         "power": power.power_relative_means(inputs["effectSize"], counted="either side", **options),
@@ -643,10 +661,28 @@ def growthbook_power(inputs: Inputs) -> Answer:
     }
 
 
+def growthbook_power_midway(inputs: Inputs) -> Answer:
+    target = power_estimates.power_of_each(inputs["target_power"], inputs["num_goal_metrics"])
+    options = {
+        "alpha": multiplicity.bonferroni_alpha(inputs["alpha"], inputs["num_tests"]),
+        "counted": "either side",
+        "prior": stated_prior(inputs["prior"]),
+    }
+    effect, error = inputs["target_mde"], inputs["standard_error"]
+    further = power_estimates.further_data(effect, error, power=target, **options)
+    return {
+        "scaling_factor": further,
+        "converged": math.isfinite(further),
+        "power_now": power_estimates.power_estimate(effect, error, **options),
+        "adjusted_power_target": target,
+    }
+
+
 PLANNING: dict[str, Callable[[Inputs], Answer]] = {
     "n_two_proportions_pooled_null_unpooled_alt": units_of_shares("pooled"),
     "n_two_proportions_farrington_manning": units_of_shares("pooled"),
     "n_two_proportions_RR_FM": units_of_ratio_of_shares,
+    "n_two_proportions_arcsine": units_of_shares("arcsine", "either side"),
     "n_two_proportions_unpooled (the seed article's formula)": units_of_effects_on_share,
     "n_two_proportions_non_inferiority_FM": units_of_shares_within_margin,
     "power_two_proportions": power_of_shares("pooled", "effect side"),
@@ -665,6 +701,7 @@ PLANNING: dict[str, Callable[[Inputs], Answer]] = {
     "mde_rel_mean_metric": tea_tasting_detectable,
     "mde_rel_ratio_metric": tea_tasting_detectable,
     "growthbook.power_frequentist": growthbook_power,
+    "growthbook.mid_experiment_power": growthbook_power_midway,
 }
 
 
@@ -707,7 +744,18 @@ def mixture_test_path(inputs: Inputs) -> Answer:
 
 
 def anytime_valid_regression(inputs: Inputs) -> Answer:
-    fit = regression.compare_by_ancova(*co_moments(inputs["treat"], inputs["y"], inputs["x"]))
+    return anytime_valid_answer(
+        inputs, regression.compare_by_ancova(*co_moments(inputs["treat"], inputs["y"], inputs["x"]))
+    )
+
+
+def anytime_valid_robust_regression(inputs: Inputs) -> Answer:
+    return anytime_valid_answer(
+        inputs, regression.compare_by_robust_ancova(inputs["y"], inputs["treat"], inputs["x"], variance="HC2")
+    )
+
+
+def anytime_valid_answer(inputs: Inputs, fit: regression.RegressionEffect) -> Answer:
     options = {"n": len(inputs["y"]), "precision": inputs["g"], "alpha": inputs["alpha"]}
     pvalue, interval = always_valid.anytime_valid_t(fit.effect, fit.standard_error, df=fit.df, **options)
     return {
@@ -744,6 +792,34 @@ def bounded_sequence(inputs: Inputs) -> Answer:
         values.mean, values.n, planned_n=inputs["t_opt"], alpha=inputs["alpha"]
     )
     return {"lower": low, "upper": high}
+
+
+def exponential_bound(inputs: Inputs) -> Answer:
+    rho = mixture_bounds.tuned_mixture_rho(inputs["v_opt"], alpha=inputs["alpha_opt"], alternative="greater")
+    options = {"rho": rho, "scale": inputs["c"], "alpha": inputs["alpha"]}
+    return {"bound": mixture_bounds.gamma_exponential_bound(inputs["v"], **options)}
+
+
+def empirical_bernstein(inputs: Inputs) -> Answer:
+    # The other program halves alpha once for the two sides and once more.
+    options = {"planned_variance": inputs["v_opt"], "alpha": inputs["alpha"] / 2}
+    low, high = mixture_bounds.empirical_bernstein_sequence(inputs["x"], **options)
+    return {"lower": low[-1], "upper": high[-1], "lower_at_30": low[29], "upper_at_30": high[29]}
+
+
+def predictable_bernstein(inputs: Inputs) -> Answer:
+    low, high = mixture_bounds.predictable_bernstein_sequence(inputs["x"], alpha=inputs["alpha"])
+    return {"last_lower": low[-1], "last_upper": high[-1]}
+
+
+def distribution_band(inputs: Inputs) -> Answer:
+    options = {"from_n": inputs["t_min"], "alpha": inputs["alpha"]}
+    return {"bound": quantile_sequences.distribution_band(inputs["t"], **options)}
+
+
+def quantile_deviation(inputs: Inputs) -> Answer:
+    options = {"planned_n": inputs["t_opt"], "alpha": inputs["alpha"]}
+    return {"bound": quantile_sequences.quantile_deviation(inputs["quantile_p"], inputs["t"], **options)}
 
 
 def beta_binomial(inputs: Inputs) -> Answer:
@@ -797,7 +873,8 @@ def growthbook_control(inputs: Inputs) -> Mapping[str, Any]:
 
 
 def growthbook_effect(inputs: Inputs) -> Answer:
-    return METHODS[f"growthbook.welch_t/{growthbook_control(inputs)['type']}/{inputs['difference']}"](inputs)
+    strata = "/post_stratified" if inputs.get("post_stratify") else ""
+    return METHODS[f"growthbook.welch_t/{growthbook_control(inputs)['type']}/{inputs['difference']}{strata}"](inputs)
 
 
 def growthbook_control_mean(cell: Mapping[str, Any]) -> float:
@@ -821,7 +898,7 @@ def growthbook_sequential(inputs: Inputs) -> Answer:
     result = always_valid.compare_always_valid(
         effect["effect"],
         effect["standard_error"],
-        inputs["control"]["n"] + inputs["treatment"]["n"],
+        sum(cell[arm]["n"] for cell in inputs.get("strata") or [inputs] for arm in ("control", "treatment")),
         planned_n=inputs["sequential_tuning_parameter"],
         alpha=inputs["alpha"],
         alternative=ALTERNATIVES[inputs["alternative"]],
@@ -836,14 +913,17 @@ def growthbook_sequential(inputs: Inputs) -> Answer:
     }
 
 
-def growthbook_prior(inputs: Inputs) -> bayesian.NormalPosterior | None:
-    stated = inputs["prior"]
-    if not stated["proper"]:
+def stated_prior(stated: Mapping[str, Any] | None) -> bayesian.NormalPosterior | None:
+    if stated is None or not stated["proper"]:
         return None
-    prior = bayesian.NormalPosterior(stated["mean"], math.sqrt(stated["variance"]))
-    if inputs["difference"] == "relative":
+    return bayesian.NormalPosterior.of_variance(stated["mean"], stated["variance"])
+
+
+def growthbook_prior(inputs: Inputs) -> bayesian.NormalPosterior | None:
+    prior = stated_prior(inputs["prior"])
+    if prior is None or inputs["difference"] == "relative":
         return prior
-    return prior.scaled(abs(growthbook_control_mean(growthbook_control(inputs))))
+    return prior.of_absolute_effect(growthbook_control_mean(growthbook_control(inputs)))
 
 
 def growthbook_bayesian(inputs: Inputs) -> Answer:
@@ -871,9 +951,15 @@ ALWAYS_VALID_AND_BAYESIAN: dict[str, Callable[[Inputs], Answer]] = {
     "mSPRT_normal_mixture (Johari et al.)": mixture_test,
     "mSPRT always-valid p-value path (running minimum)": mixture_test_path,
     "anytime_valid_linear_model (Lindon, Ham, Tingley, Bojinov)": anytime_valid_regression,
+    "anytime_valid_linear_model (Lindon, Ham, Tingley, Bojinov) HC2": anytime_valid_robust_regression,
     "normal_mixture_uniform_boundary (Howard et al. 2021)": mixture_bound,
     "normal_mixture_log_supermartingale": mixture_evidence,
     "conjugate_mixture_hoeffding_cs_bounded01": bounded_sequence,
+    "conjugate_mixture_empirical_bernstein_cs_bounded01": empirical_bernstein,
+    "predictable_plugin_empirical_bernstein_cs": predictable_bernstein,
+    "gamma_exponential_mixture_bound": exponential_bound,
+    "uniform_ECDF_band (Howard & Ramdas 2022)": distribution_band,
+    "quantile_confidence_sequence_bound (Howard & Ramdas 2022 Thm 3)": quantile_deviation,
     "beta_binomial_two_arm": beta_binomial,
     "mozilla.beta_posterior": mozilla_beta_posterior,
     "thompson_probability_each_arm_is_best_beta": thompson_beta,
@@ -1171,6 +1257,111 @@ RATIO_METHODS: dict[str, Callable[[Inputs], Answer]] = {
     for side in ("", "/greater", "/lesser")
 }
 
+
+def growthbook_whole_arms(cells: list[Mapping[str, Any]]) -> list[MeanEstimate | NotComputed]:
+    """Return both variants over all strata, which give GrowthBook its degrees of freedom."""
+    names, kind = ("control", "treatment"), cells[0]["control"]["type"]
+    if kind == "cuped":
+        arms = [growthbook_co_moments([cell[arm] for cell in cells]) for arm in names]
+        ddof = growthbook_ddof(cells[0]["control"]["post"])
+        whole = adjusted_estimates(*arms, theta=merge_co_moments(arms).slope)
+        return [regression.with_ddof(arm, ddof) for arm in whole]
+    if kind == "ratio":
+        pairs = [merge_co_moments(growthbook_ratio_moments(cell[arm]) for cell in cells) for arm in names]
+        return [ratios.ratio_estimate(arm) for arm in pairs]
+    if kind == "cuped_ratio":
+        joint = [merge_joint_moments(growthbook_joint_moments(cell[arm]) for cell in cells) for arm in names]
+        theta = ratios.equal_weight_theta(*[ratios.linearised_with_covariate(arm) for arm in joint])
+        return list(ratios.adjusted_ratio_estimates(*joint, theta=theta))
+    return [growthbook_estimate([cell[arm] for cell in cells]) for arm in names]
+
+
+def growthbook_ratio_moments(cell: Mapping[str, Any]) -> CoMoments:
+    parts = map(growthbook_moments, (cell["numerator"], cell["denominator"]))
+    return CoMoments.from_sums(*parts, cell["sum_num_den"])
+
+
+GROWTHBOOK_STRATA: dict[str, tuple[Callable[..., Any], Callable[[Mapping[str, Any]], Any], str | None]] = {
+    "mean": (sampled_strata.compare_means_over_sampled_strata, growthbook_moments, None),
+    "proportion": (sampled_strata.compare_means_over_sampled_strata, growthbook_moments, None),
+    "cuped": (
+        sampled_strata.compare_means_over_sampled_strata,
+        lambda cell: growthbook_co_moments([cell]),
+        "post",
+    ),
+    "ratio": (sampled_strata.compare_ratios_over_sampled_strata, growthbook_ratio_moments, "numerator"),
+    "cuped_ratio": (sampled_strata.compare_ratios_over_sampled_strata, growthbook_joint_moments, "num_post"),
+}
+
+
+def growthbook_post_stratified(inputs: Inputs) -> Answer:
+    cells = inputs["strata"]
+    first = cells[0]["control"]
+    compare, moments, column = GROWTHBOOK_STRATA[first["type"]]
+    arms = growthbook_whole_arms(cells)
+    for arm in arms:
+        if isinstance(arm, NotComputed):
+            return {"not_computed": arm.reason}
+    result = compare(
+        {name: (moments(cell["control"]), moments(cell["treatment"])) for name, cell in enumerate(cells)},
+        scale=inputs["difference"],
+        ddof=growthbook_ddof(first[column] if column else first),
+        df=welch_df(*arms),
+        alpha=inputs["alpha"],
+        alternative=ALTERNATIVES[inputs["alternative"]],
+    )
+    if isinstance(result, NotComputed):
+        return {"not_computed": result.reason}
+    return {
+        "effect": result.effect,
+        "ci": result.interval,
+        "p_value": result.pvalue,
+        "standard_error": result.standard_error,
+    }
+
+
+def growthbook_scaled(method: str) -> Callable[[Inputs], Answer]:
+    """Rename the answer in units of the metric per day."""
+    error = "posterior_sd" if method == "bayesian_normal" else "standard_error"
+
+    def answer(inputs: Inputs) -> Answer:
+        kind = growthbook_control(inputs)["type"]
+        plain = METHODS[f"growthbook.{method}/{kind}/absolute"]({**inputs, "difference": "absolute"})
+        if "not_computed" in plain:
+            return plain
+        scaled = impact.daily_impact(
+            plain["effect"],
+            plain["ci"],
+            plain[error],
+            units=inputs["total_users"],
+            traffic_share=inputs["traffic_percentage"],
+            days=inputs["phase_length_days"],
+        )
+        if isinstance(scaled, NotComputed):
+            return {"not_computed": scaled.reason}
+        return {**plain, "effect": scaled.effect, "ci": scaled.interval, error: scaled.standard_error}
+
+    return answer
+
+
+STRATA_AND_IMPACT: dict[str, Callable[[Inputs], Answer]] = {
+    f"growthbook.{method}/{kind}/{difference}{side}/post_stratified": function
+    for method, function in (
+        ("welch_t", growthbook_post_stratified),
+        ("sequential_acs", growthbook_sequential),
+        ("bayesian_normal", growthbook_bayesian),
+    )
+    for kind in GROWTHBOOK_STRATA
+    for difference in ("absolute", "relative")
+    for side in ("", "/greater", "/lesser")
+} | {
+    f"growthbook.{method}/{kind}/scaled{side}": growthbook_scaled(method)
+    for method in ("welch_t", "sequential_acs", "bayesian_normal")
+    for kind in ("mean", "proportion", "cuped")
+    for side in ("", "/greater", "/lesser")
+}
+
+
 BETTER = {"higher_is_better": "higher", "lower_is_better": "lower"}
 
 
@@ -1353,11 +1544,33 @@ def novelty_trend(inputs: Inputs) -> Answer:
     }
 
 
+def chisq_continuity(inputs: Inputs) -> Answer:
+    result = exact.continuity_corrected_test(*counts(inputs))
+    return dict(zip(("statistic", "p_value"), result, strict=True))
+
+
+def poisson_conditional_exact(inputs: Inputs) -> Answer:
+    # The reference divides the first rate by the second.
+    (events_treatment, events_control), (exposure_treatment, exposure_control) = inputs["events"], inputs["exposure"]
+    result = rates.compare_rates(events_control, exposure_control, events_treatment, exposure_treatment)
+    return {"rate_ratio": result.rate_ratio, "p_value": result.pvalue, "ci": result.interval}
+
+
+def growthbook_adjusted_ci(inputs: Inputs) -> Answer:
+    return {
+        "ci": adjusted_intervals.growthbook_adjusted_interval(
+            inputs["lift"], inputs["ci"], inputs["p_adjusted"], alpha=inputs["p_threshold"]
+        )
+    }
+
+
 MARGINS_AND_CHECKS: dict[str, Callable[[Inputs], Answer]] = {
     "mee_score_ci": score_interval(score_intervals.mee_interval),
     "miettinen_nurminen_ci": score_interval(score_intervals.miettinen_nurminen_interval),
     "clopper_pearson_ci": clopper_pearson_ci,
     "fisher_exact": fisher_exact,
+    "chisq_continuity": chisq_continuity,
+    "poisson_two_sample_conditional_exact": poisson_conditional_exact,
     "farrington_manning_score": share_margin(non_inferiority.farrington_manning_non_inferiority),
     "miettinen_nurminen_score": share_margin(non_inferiority.miettinen_nurminen_non_inferiority),
     "wald_unpooled_ni": share_margin(non_inferiority.wald_non_inferiority),
@@ -1386,6 +1599,7 @@ MARGINS_AND_CHECKS: dict[str, Callable[[Inputs], Answer]] = {
 METHODS: dict[str, Callable[[Inputs], Answer]] = {
     **MARGINS_AND_CHECKS,
     **RATIO_METHODS,
+    **STRATA_AND_IMPACT,
     **ALWAYS_VALID_AND_BAYESIAN,
     **PLANNING,
     **SEQUENTIAL,
@@ -1411,7 +1625,10 @@ METHODS: dict[str, Callable[[Inputs], Answer]] = {
     "bonferroni": adjusted(multiplicity.bonferroni, "p"),
     "holm": adjusted(multiplicity.holm, "p"),
     "hochberg": adjusted(multiplicity.hochberg, "p"),
+    "hommel": adjusted(multiplicity.hommel, "p"),
     "BH": adjusted(multiplicity.benjamini_hochberg, "p"),
+    "BY": adjusted(multiplicity.benjamini_yekutieli, "p"),
+    "growthbook.adjusted_ci_from_adjusted_p": growthbook_adjusted_ci,
     "growthbook.holm_bonferroni": adjusted(multiplicity.holm, "p_values"),
     "growthbook.benjamini_hochberg": adjusted(multiplicity.benjamini_hochberg, "p_values"),
     "growthbook.srm_chi_square": growthbook_srm,

@@ -15,7 +15,16 @@ import numpy as np
 from scipy.special import lambertw
 
 from abtest_lib.statistics.estimates import NotComputed
-from abtest_lib.statistics.tails import Alternative, Interval, check_choices, floats, interval_ends, plain
+from abtest_lib.statistics.tails import (
+    Alternative,
+    Interval,
+    check_choices,
+    check_each,
+    check_positive,
+    floats,
+    interval_ends,
+    plain,
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,11 @@ def narrowest_rho_squared(planned_n: float, *, alpha: float) -> float:
         Units, at least 1.
     alpha : float, in (0, 1)
 
+    Returns
+    -------
+    float
+        Above 0.
+
     Raises
     ------
     ValueError
@@ -88,10 +102,18 @@ def sequence_margin(n: Any, *, rho_squared: float, alpha: float = 0.05) -> Any:
         Above 0; ``narrowest_rho_squared`` picks it. One value for the whole life of a sequence.
     alpha : float, in (0, 1)
 
+    Returns
+    -------
+    float or array
+
     Raises
     ------
     ValueError
         If an argument is not what it must be.
+
+    References
+    ----------
+    .. [1] Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas (2024), Ann. Statist. 52(6). doi:10.1214/24-AOS2408
 
     Examples
     --------
@@ -138,8 +160,8 @@ def mean_sequence(mean: Any, sd: Any, n: Any, *, planned_n: float, alpha: float 
     >>> [round(end, 4) for end in mean_sequence(0.031, 0.173, 1_000, planned_n=1_000)]
     [0.0144, 0.0476]
     """
-    if not np.all(np.asarray(sd) >= 0):
-        raise ValueError(f"sd is {sd}; it must be at least 0.")
+    check_each("mean", mean, np.isfinite, "a finite number")
+    check_each("sd", sd, lambda value: (value >= 0) & np.isfinite(value), "at least 0")
     rho_squared = narrowest_rho_squared(planned_n, alpha=alpha)
     margin = np.asarray(sd) * sequence_margin(n, rho_squared=rho_squared, alpha=alpha)
     return plain(np.asarray(mean) - margin), plain(np.asarray(mean) + margin)
@@ -232,6 +254,11 @@ def mixture_log_ratio(effect: Any, squared_error: Any, *, tau_squared: float) ->
     tau_squared : float
         Variance of the effects that the test is tuned to find, above 0; fixed before the first look.
 
+    Returns
+    -------
+    float or array
+        Above ``-log(alpha)`` where the mSPRT rejects at ``alpha``.
+
     Raises
     ------
     ValueError
@@ -248,6 +275,7 @@ def mixture_log_ratio(effect: Any, squared_error: Any, *, tau_squared: float) ->
     """
     check_positive(squared_error, "squared_error")
     check_positive(tau_squared, "tau_squared")
+    check_each("effect", effect, np.isfinite, "a finite number")
     value, error = floats(effect, squared_error)
     return plain(
         np.square(value) * tau_squared / (2 * error * (error + tau_squared)) - np.log1p(tau_squared / error) / 2
@@ -263,10 +291,19 @@ def mixture_pvalue(effect: Any, squared_error: Any, *, tau_squared: float) -> An
     tau_squared : float
         As for ``mixture_log_ratio``.
 
+    Returns
+    -------
+    float or array
+        In [0, 1].
+
     Raises
     ------
     ValueError
         If ``squared_error`` or ``tau_squared`` is not above 0.
+
+    References
+    ----------
+    .. [1] Johari, Koomen, Pekelis, Walsh (2022), Oper. Res. 70(3). doi:10.1287/opre.2021.2135
 
     Examples
     --------
@@ -288,10 +325,19 @@ def mixture_interval(effect: Any, squared_error: Any, *, tau_squared: float, alp
         As for ``mixture_log_ratio``.
     alpha : float, in (0, 1)
 
+    Returns
+    -------
+    tuple of float or array
+        Lower and upper ends.
+
     Raises
     ------
     ValueError
         If ``alpha`` is not in (0, 1), or ``squared_error`` or ``tau_squared`` is not above 0.
+
+    References
+    ----------
+    .. [1] Johari, Koomen, Pekelis, Walsh (2022), Oper. Res. 70(3). doi:10.1287/opre.2021.2135
 
     Examples
     --------
@@ -301,6 +347,7 @@ def mixture_interval(effect: Any, squared_error: Any, *, tau_squared: float, alp
     check_choices(alpha, "two-sided")
     check_positive(squared_error, "squared_error")
     check_positive(tau_squared, "tau_squared")
+    check_each("effect", effect, np.isfinite, "a finite number")
     value, error = floats(effect, squared_error)
     threshold = np.log1p(tau_squared / error) / 2 - math.log(alpha)
     margin = np.sqrt(2 * error * (error + tau_squared) / tau_squared * threshold)
@@ -369,10 +416,19 @@ def running_pvalues(pvalues: Sequence[float]) -> list[float]:
     pvalues : sequence of float, in [0, 1]
         One per night, each always-valid. Ordinary p-values do not become valid by this; they become worse.
 
+    Returns
+    -------
+    list of float
+        One a night, never rising.
+
     Raises
     ------
     ValueError
         If a p-value is not in [0, 1].
+
+    References
+    ----------
+    .. [1] Johari, Koomen, Pekelis, Walsh (2022), Oper. Res. 70(3). doi:10.1287/opre.2021.2135
 
     Examples
     --------
@@ -408,6 +464,17 @@ def _sequence_pvalue(statistic: float, spread: float, alternative: Alternative) 
 def check_units(n: Any, name: str) -> None:
     """Raise ValueError unless a number of units, or each of them, is finite and at least 1.
 
+    Parameters
+    ----------
+    n : float or array
+    name : str
+        What the message calls it.
+
+    Raises
+    ------
+    ValueError
+        If ``n`` is below 1 or not finite.
+
     Examples
     --------
     >>> check_units(0, "n")
@@ -417,17 +484,3 @@ def check_units(n: Any, name: str) -> None:
     """
     if not np.all(np.isfinite(n) & (np.asarray(n) >= 1)):
         raise ValueError(f"{name} is {n}; it must be at least 1 unit.")
-
-
-def check_positive(value: Any, name: str) -> None:
-    """Raise ValueError unless a value, or each of them, is finite and above 0.
-
-    Examples
-    --------
-    >>> check_positive(-1.0, "rho")
-    Traceback (most recent call last):
-        ...
-    ValueError: rho is -1.0; it must be above 0.
-    """
-    if not np.all(np.isfinite(value) & (np.asarray(value) > 0)):
-        raise ValueError(f"{name} is {value}; it must be above 0.")

@@ -103,7 +103,7 @@ def best_share_probabilities(posteriors: Sequence[BetaPosterior]) -> list[float]
     >>> [round(p, 4) for p in best_share_probabilities([BetaPosterior(16, 86), BetaPosterior(23, 79)])]
     [0.1036, 0.8964]
     """
-    _check_arms(posteriors)
+    _check_arms(posteriors, "posteriors")
     nodes, weights = quadrature([log_odds_mean(arm) for arm in posteriors], [log_odds_sd(arm) for arm in posteriors])
     densities = np.array([log_odds_density(arm, nodes) for arm in posteriors])
     return _best_probabilities(weights, densities, np.array([cumulative_log_odds(arm, nodes) for arm in posteriors]))
@@ -127,12 +127,16 @@ def best_mean_probabilities(posteriors: Sequence[NormalPosterior]) -> list[float
     ValueError
         If there are fewer than two arms.
 
+    References
+    ----------
+    .. [1] Thompson (1933), Biometrika 25(3/4). doi:10.1093/biomet/25.3-4.285
+
     Examples
     --------
     >>> [round(p, 4) for p in best_mean_probabilities([NormalPosterior(1.0, 0.3), NormalPosterior(1.0, 0.4)])]
     [0.5, 0.5]
     """
-    _check_arms(posteriors)
+    _check_arms(posteriors, "posteriors")
     mean, sd = (np.array([getattr(arm, name) for arm in posteriors])[:, None] for name in ("mean", "sd"))
     nodes, weights = quadrature(mean[:, 0], sd[:, 0])
     scores = (nodes - mean) / sd
@@ -158,6 +162,10 @@ def thompson_allocation(probabilities: Sequence[float], *, floor: float) -> list
     ------
     ValueError
         If the probabilities do not sum to 1 or ``floor`` is not what it must be.
+
+    References
+    ----------
+    .. [1] Thompson (1933), Biometrika 25(3/4). doi:10.1093/biomet/25.3-4.285
 
     Examples
     --------
@@ -192,12 +200,16 @@ def epsilon_greedy_allocation(means: Sequence[float], *, epsilon: float, floor: 
     ValueError
         If there are fewer than two arms, a mean is not finite, or ``epsilon`` or ``floor`` is not what it must be.
 
+    References
+    ----------
+    .. [1] Sutton, Barto (2018), Reinforcement Learning: An Introduction, 2nd ed., section 2.2. ISBN 978-0-262-03924-6
+
     Examples
     --------
     >>> [round(share, 3) for share in epsilon_greedy_allocation([0.1, 0.3, 0.2], epsilon=0.3, floor=0.05, seed=1)]
     [0.1, 0.8, 0.1]
     """
-    _check_arms(means)
+    _check_arms(means, "means")
     values = np.asarray(means, dtype=float)
     if not np.all(np.isfinite(values)):
         raise ValueError(f"means is {means!r}; each must be finite.")
@@ -223,10 +235,15 @@ def draw_arms(allocation: Sequence[float], units: int, *, seed: int) -> np.ndarr
     seed : int
         The same seed gives the same arms.
 
+    Returns
+    -------
+    array of int
+        Number of each unit's arm.
+
     Raises
     ------
     ValueError
-        If the allocation does not sum to 1 or ``units`` is negative.
+        If the allocation does not sum to 1 or ``units`` is not a whole number, at least 0.
 
     Examples
     --------
@@ -234,9 +251,9 @@ def draw_arms(allocation: Sequence[float], units: int, *, seed: int) -> np.ndarr
     [1, 1, 1]
     """
     shares = _checked_shares(allocation, "allocation")
-    if units < 0:
-        raise ValueError(f"units is {units}; it must be at least 0.")
-    return np.random.default_rng(seed).choice(shares.size, size=units, p=shares / shares.sum())
+    if not (units >= 0 and units % 1 == 0):
+        raise ValueError(f"units is {units}; it must be a whole number, at least 0.")
+    return np.random.default_rng(seed).choice(shares.size, size=int(units), p=shares / shares.sum())
 
 
 def regret_against_even_split(units: Sequence[int], means: Sequence[float]) -> Regret:
@@ -249,17 +266,25 @@ def regret_against_even_split(units: Sequence[int], means: Sequence[float]) -> R
     means : sequence of float, k entries
         True means where known; estimated ones make both regrets too large, since the best of them is flattered.
 
+    Returns
+    -------
+    Regret
+
     Raises
     ------
     ValueError
         If lengths differ, there are fewer than two arms, or a value is not what it must be.
+
+    References
+    ----------
+    .. [1] Lai, Robbins (1985), Advances in Applied Mathematics 6(1). doi:10.1016/0196-8858(85)90002-8
 
     Examples
     --------
     >>> regret_against_even_split([100, 300], [1.0, 1.5])
     Regret(regret=50.0, even_split_regret=100.0, saved=50.0)
     """
-    _check_arms(means)
+    _check_arms(means, "means")
     counts, values = np.asarray(units, dtype=float), np.asarray(means, dtype=float)
     if counts.shape != values.shape:
         raise ValueError(f"units is {units!r}; it must have one count for each of {values.size} means.")
@@ -280,6 +305,7 @@ def past_means(rewards: Sequence[float], arms: Sequence[int], nights: Sequence[i
     rewards, arms, nights : sequence, T entries
         In order of time, ``nights`` never falling.
     arm_count : int
+        At least 1.
 
     Returns
     -------
@@ -289,7 +315,11 @@ def past_means(rewards: Sequence[float], arms: Sequence[int], nights: Sequence[i
     Raises
     ------
     ValueError
-        If lengths differ, an arm is not one of ``arm_count``, or nights fall.
+        If lengths differ, a reward is not finite, an arm is not one of ``arm_count``, or nights fall.
+
+    References
+    ----------
+    .. [1] Hadad, Hirshberg, Zhan, Wager, Athey (2021), PNAS 118(15). doi:10.1073/pnas.2014602118
 
     Examples
     --------
@@ -297,9 +327,13 @@ def past_means(rewards: Sequence[float], arms: Sequence[int], nights: Sequence[i
     [[0.0, 0.0], [1.0, 0.0], [0.5, 0.0]]
     """
     values, nights = np.asarray(rewards, dtype=float), np.asarray(nights)
+    if not (arm_count >= 1 and arm_count % 1 == 0):
+        raise ValueError(f"arm_count is {arm_count}; it must be a whole number, at least 1.")
+    if values.ndim != 1 or not np.all(np.isfinite(values)):
+        raise ValueError("rewards must be a flat list of finite numbers.")
     played = _played(arms, values.size, arm_count)
-    if nights.shape != values.shape or np.any(np.diff(nights) < 0):
-        raise ValueError("nights must have one entry for each reward and never fall.")
+    if nights.shape != values.shape or not np.all(np.diff(nights) >= 0):
+        raise ValueError(f"nights is {nights.tolist()}; it must have one entry for each reward and never fall.")
     before = np.searchsorted(nights, nights, side="left")
     counts = np.vstack([np.zeros(arm_count), np.cumsum(played, axis=0)])[before]
     sums = np.vstack([np.zeros(arm_count), np.cumsum(played * values[:, None], axis=0)])[before]
@@ -362,6 +396,8 @@ def adaptive_estimate(
     """
     values, chances, guesses = (np.asarray(each, dtype=float) for each in (rewards, probabilities, predictions))
     _check_history(values, chances, guesses)
+    if not 0 < decay < 1:
+        raise ValueError(f"decay is {decay}; it must be between 0 and 1.")
     critical = critical_value(alpha)
     played = _played(arms, values.size, chances.shape[1])
     if not played.any(axis=0).all():
@@ -395,8 +431,6 @@ def _weights(probabilities: np.ndarray, weighting: str, decay: float) -> np.ndar
         return np.sqrt(probabilities)
     if weighting != "two-point":
         raise ValueError(f"weighting is {weighting!r}; it must be 'uniform', 'constant' or 'two-point'.")
-    if not 0 < decay < 1:
-        raise ValueError(f"decay is {decay}; it must be between 0 and 1.")
     horizon = len(probabilities)
     time = np.arange(1, horizon + 1)[:, None]
     stays = 1 / (1 + horizon - time)
@@ -430,9 +464,9 @@ def _played(arms: Any, units: int, arm_count: int) -> np.ndarray:
     return chosen[:, None] == np.arange(arm_count)
 
 
-def _check_arms(arms: Sequence[Any]) -> None:
+def _check_arms(arms: Sequence[Any], name: str) -> None:
     if len(arms) < 2:
-        raise ValueError(f"there are {len(arms)} arms; there must be at least 2.")
+        raise ValueError(f"{name} has {len(arms)} arm{'' if len(arms) == 1 else 's'}; it must have at least 2.")
 
 
 def _checked_shares(shares: Sequence[float], name: str) -> np.ndarray:

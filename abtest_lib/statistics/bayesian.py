@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import betainc, betaincc, betaincinv, betaln, erfcx, expit, log_expit, ndtr, polygamma, psi
 
 from abtest_lib.statistics.estimates import NotComputed
-from abtest_lib.statistics.tails import Interval, check_choices, check_counts, critical_value
+from abtest_lib.statistics.tails import Interval, check_choices, check_counts, check_positive, critical_value
 
 _STEPS = (0, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40)
 _POINTS = 16
@@ -89,6 +89,12 @@ class NormalPosterior:
         if not (math.isfinite(self.sd) and self.sd > 0):
             raise ValueError(f"sd is {self.sd}; it must be above 0.")
 
+    @classmethod
+    def of_variance(cls, mean: float, variance: float) -> NormalPosterior:
+        """Return the distribution of this mean and variance; ValueError unless the variance is above 0."""
+        check_positive(variance, "variance")
+        return cls(mean, math.sqrt(variance))
+
     def interval(self, alpha: float = 0.05) -> Interval:
         """Return the interval that leaves ``alpha / 2`` at each side; ValueError unless ``alpha`` is in (0, 1)."""
         margin = critical_value(alpha) * self.sd
@@ -96,7 +102,13 @@ class NormalPosterior:
 
     def scaled(self, factor: float) -> NormalPosterior:
         """Return the same belief on another scale: of an effect that is ``factor`` (above 0) times this one."""
+        if not (math.isfinite(factor) and factor > 0):
+            raise ValueError(f"factor is {factor}; it must be above 0.")
         return NormalPosterior(self.mean * factor, self.sd * factor)
+
+    def of_absolute_effect(self, control_mean: float) -> NormalPosterior:
+        """Return the belief about the absolute effect that one about the relative effect is, by the control's mean."""
+        return self.scaled(abs(control_mean))
 
 
 @dataclass(frozen=True)
@@ -128,11 +140,20 @@ def compare_shares(control: BetaPosterior, treatment: BetaPosterior) -> Bayesian
     -------
     BayesianReading
 
+    Raises
+    ------
+    ValueError
+        If a posterior is so extreme that its log odds have no finite mean.
+
     Notes
     -----
     With ``c`` and ``t`` the two shares, P(t > c) is the integral of ``f_t F_c``, and the loss of the treatment,
     E max(c - t, 0), that of ``F_t (1 - F_c)``. Both are taken over the log odds, where the densities are smooth
     whatever the prior.
+
+    References
+    ----------
+    .. [1] Gelman et al. (2013), Bayesian Data Analysis, 3rd ed. doi:10.1201/b16018
 
     Examples
     --------
@@ -174,7 +195,7 @@ def normal_posterior(
     Notes
     -----
     Precisions (one over the variance) add up; the mean is weighted by them. In GrowthBook's convention the prior is
-    one of the relative effect, and for an absolute one ``prior.scaled(abs(control_mean))`` is passed.
+    one of the relative effect, and for an absolute one ``prior.of_absolute_effect(control_mean)`` is passed.
 
     References
     ----------
@@ -209,10 +230,18 @@ def read_effect(posterior: NormalPosterior, *, better: Literal["higher", "lower"
     better : {"higher", "lower"}
         Which way of the metric is good.
 
+    Returns
+    -------
+    BayesianReading
+
     Raises
     ------
     ValueError
         If ``better`` is not known.
+
+    References
+    ----------
+    .. [1] Gelman et al. (2013), Bayesian Data Analysis, 3rd ed. doi:10.1201/b16018
 
     Examples
     --------
@@ -244,6 +273,11 @@ def quadrature(centres: Any, spreads: Any) -> tuple[np.ndarray, np.ndarray]:
     tuple of array
         Nodes, rising, and the weight of each.
 
+    Raises
+    ------
+    ValueError
+        If a centre is not finite, a spread is not above 0, or there are more of one than of the other.
+
     Notes
     -----
     Gauss-Legendre between marks that are dense, in its own unit, around every centre.
@@ -255,6 +289,10 @@ def quadrature(centres: Any, spreads: Any) -> tuple[np.ndarray, np.ndarray]:
     2.506628
     """
     middle, spread = np.asarray(centres, dtype=float), np.asarray(spreads, dtype=float)
+    if middle.ndim != 1 or middle.size == 0 or not np.all(np.isfinite(middle)):
+        raise ValueError(f"centres is {centres!r}; it must be a flat list of finite numbers.")
+    if spread.shape != middle.shape or not np.all(np.isfinite(spread) & (spread > 0)):
+        raise ValueError(f"spreads is {spreads!r}; it must hold a number above 0 for each of {middle.size} centres.")
     steps = np.array([-step for step in reversed(_STEPS)] + list(_STEPS[1:]), dtype=float)
     marks = (middle[:, None] + spread[:, None] * steps).ravel()
     marks = np.unique(np.concatenate([marks, np.linspace(marks.min(), marks.max(), 65)]))
@@ -267,6 +305,14 @@ def quadrature(centres: Any, spreads: Any) -> tuple[np.ndarray, np.ndarray]:
 def log_odds_mean(posterior: BetaPosterior) -> float:
     """Return the mean of the log odds of a share.
 
+    Parameters
+    ----------
+    posterior : BetaPosterior
+
+    Returns
+    -------
+    float
+
     Examples
     --------
     >>> log_odds_mean(BetaPosterior(3, 3))
@@ -278,6 +324,15 @@ def log_odds_mean(posterior: BetaPosterior) -> float:
 def log_odds_sd(posterior: BetaPosterior) -> float:
     """Return the standard deviation of the log odds of a share.
 
+    Parameters
+    ----------
+    posterior : BetaPosterior
+
+    Returns
+    -------
+    float
+        Above 0.
+
     Examples
     --------
     >>> round(log_odds_sd(BetaPosterior(1, 1)), 6) == round(math.pi / math.sqrt(3), 6)  # the logistic distribution's
@@ -288,6 +343,16 @@ def log_odds_sd(posterior: BetaPosterior) -> float:
 
 def log_odds_density(posterior: BetaPosterior, log_odds: np.ndarray) -> np.ndarray:
     """Return the density of the log odds of a share.
+
+    Parameters
+    ----------
+    posterior : BetaPosterior
+    log_odds : array
+
+    Returns
+    -------
+    array
+        At least 0.
 
     Examples
     --------
@@ -301,6 +366,16 @@ def log_odds_density(posterior: BetaPosterior, log_odds: np.ndarray) -> np.ndarr
 def cumulative_log_odds(posterior: BetaPosterior, log_odds: np.ndarray) -> np.ndarray:
     """Return the probability that the log odds of a share are lower.
 
+    Parameters
+    ----------
+    posterior : BetaPosterior
+    log_odds : array
+
+    Returns
+    -------
+    float or array
+        In [0, 1].
+
     Examples
     --------
     >>> round(float(cumulative_log_odds(BetaPosterior(1, 1), np.array(0.0))), 12)
@@ -311,7 +386,10 @@ def cumulative_log_odds(posterior: BetaPosterior, log_odds: np.ndarray) -> np.nd
 
 def _tail(a: float, b: float, log_odds: np.ndarray, near: Any, far: Any) -> np.ndarray:
     # Each half from its own end: a share beyond 1 - 1e-16 is 1 in floating point, its complement is not 0.
-    return np.where(log_odds < 0, near(a, b, expit(log_odds)), far(b, a, expit(-log_odds)))
+    result, low = np.empty_like(log_odds, dtype=float), np.asarray(log_odds < 0)
+    result[low] = near(a, b, expit(log_odds[low]))
+    result[~low] = far(b, a, expit(-log_odds[~low]))
+    return result
 
 
 def _expected_excess(score: float) -> float:

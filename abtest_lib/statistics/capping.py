@@ -110,6 +110,10 @@ def compare_capped_means(
     ValueError
         If ``quantile``, ``alpha`` or ``alternative`` is not what it must be.
 
+    References
+    ----------
+    .. [1] Welch (1947), Biometrika 34(1-2). doi:10.1093/biomet/34.1-2.28
+
     Examples
     --------
     >>> control, treatment = [1.0, 2.0, 3.0, 2.0, 1.0], [4.0, 100.0, 2.0, 3.0, 1.0]

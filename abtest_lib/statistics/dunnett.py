@@ -14,7 +14,7 @@ from scipy.special import gammainccinv, gammaincinv, gammaln, log_ndtr
 
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.moments import Moments
-from abtest_lib.statistics.tails import Alternative, Interval, check_choices, critical_value, interval_ends
+from abtest_lib.statistics.tails import Alternative, Interval, check_choices, critical_value, interval_ends, tail_pvalue
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 # Beyond these tails the spread of the variance estimate adds nothing to a p-value of 1e-15.
@@ -105,7 +105,11 @@ def dunnett_pvalues(
     if not np.all(np.isfinite(values)):
         raise ValueError(f"statistics is {values.tolist()}; it must hold finite numbers.")
     signed = {"two-sided": np.abs(values), "greater": values, "less": -values}[alternative]
-    return [_beyond(float(value), loadings, df, alternative == "two-sided") for value in signed]
+    two_sided = alternative == "two-sided"
+    largest = [_beyond(float(value), loadings, df, two_sided) for value in signed]
+    # Far out the integral loses its digits, and these limits close in on it: one comparison's tail, and Bonferroni's.
+    single = [tail_pvalue(float(value), "two-sided" if two_sided else "greater", df) for value in signed]
+    return [min(max(pvalue, one), loadings.size * one, 1.0) for pvalue, one in zip(largest, single, strict=True)]
 
 
 def dunnett_critical_value(
@@ -168,6 +172,47 @@ def dunnett_critical_value(
         if moved < 1e-10 * max(1.0, abs(middle)) or at_middle == 0:
             break
     return high
+
+
+def dunnett_alpha(
+    alpha: float,
+    *,
+    n_control: float,
+    n_treatments: Sequence[float],
+    df: float | None = None,
+    alternative: Alternative = "two-sided",
+) -> float:
+    """Return the alpha at which ordinary intervals of several treatments are Dunnett's and hold together.
+
+    Parameters
+    ----------
+    alpha : float, in (0, 1)
+        Error rate over all comparisons.
+    n_control, n_treatments, df, alternative
+        See ``dunnett_pvalues``; the interval must have the same ``df``.
+
+    Returns
+    -------
+    float
+        Between ``alpha`` over the number of treatments and ``alpha``.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not what it must be.
+
+    References
+    ----------
+    .. [1] Dunnett (1955), JASA 50(272). doi:10.1080/01621459.1955.10501294
+
+    Examples
+    --------
+    >>> round(dunnett_alpha(0.05, n_control=100, n_treatments=[100, 100], df=297), 4)
+    0.027
+    """
+    sizes = {"n_control": n_control, "n_treatments": n_treatments, "df": df, "alternative": alternative}
+    critical = dunnett_critical_value(alpha, **sizes)
+    return tail_pvalue(-critical if alternative == "less" else critical, alternative, df)
 
 
 def dunnett_test(

@@ -14,13 +14,16 @@ from typing import Any, Literal
 import numpy as np
 
 from abtest_lib.statistics.estimates import MeanEstimate, NotComputed, welch_df
-from abtest_lib.statistics.intervals import fieller_interval
+from abtest_lib.statistics.inference import TOO_LARGE, too_few, without_variation
+from abtest_lib.statistics.intervals import NOTHING_VARIES, UNBOUNDED, fieller_interval
 from abtest_lib.statistics.moments import Moments
 from abtest_lib.statistics.proportions import score_ratio_interval, score_ratio_z
-from abtest_lib.statistics.tails import Interval, tail_pvalue
+from abtest_lib.statistics.tails import Interval, as_number, check_choices, square_root, tail_pvalue
 
 Better = Literal["higher", "lower"]
 Outcome = Literal["safe", "harmful", "not_yet"]
+NOT_ABOVE_ZERO = "the mean of the control is not above zero, so a relative margin has no meaning"
+NO_RATIO = "no unit of the control has the outcome"
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,12 @@ def non_inferiority(
     ValueError
         If an argument is not what it must be, or a proportion's values are not all 0 or 1.
 
+    References
+    ----------
+    .. [1] Tamhane, Logan (2004), J. Biopharmaceutical Statistics 14(4), 843-856; the test of R's mratios,
+       https://search.r-project.org/CRAN/refmans/mratios/html/ttestratio.html
+    .. [2] Farrington, Manning (1990), Statistics in Medicine 9(12). doi:10.1002/sim.4780091208
+
     Examples
     --------
     >>> reading = non_inferiority(Moments(20_000, 180.0, 1.3e8), Moments(20_000, 181.0, 1.3e8),
@@ -164,8 +173,9 @@ def mean_non_inferiority(
 
     References
     ----------
-    .. [1] Tamhane, Logan (2004), JSPI 126(1). doi:10.1016/S0378-3758(02)00319-X
-    .. [2] Hasler, Vonk, Hothorn (2008), Statistics in Medicine 27(4). doi:10.1002/sim.2975
+    .. [1] Tamhane, Logan (2004), J. Biopharmaceutical Statistics 14(4), 843-856; the test of R's mratios,
+       https://search.r-project.org/CRAN/refmans/mratios/html/ttestratio.html
+    .. [2] Hasler, Vonk, Hothorn (2008), Statistics in Medicine 27(4). doi:10.1002/sim.3052
 
     Examples
     --------
@@ -174,23 +184,73 @@ def mean_non_inferiority(
     >>> reading.outcome, f"{reading.pvalue_harmful:.1g}"
     ('harmful', '2e-05')
     """
-    ratio = _bound_ratio(margin, better, alpha, alpha_harm)
+    options = {"margin": margin, "better": better, "alpha": alpha, "alpha_harm": alpha_harm}
+    _bound_ratio(**options)
     for name, moments in (("control", control), ("treatment", treatment)):
         if moments.n < 2:
-            return NotComputed(f"{name} has {moments.n} unit{'' if moments.n == 1 else 's'}; a mean needs at least 2")
-        if not (math.isfinite(moments.mean) and math.isfinite(moments.m2)):
+            return NotComputed(too_few(name, moments.n))
+    return estimate_non_inferiority(MeanEstimate.of_mean(control), MeanEstimate.of_mean(treatment), **options)
+
+
+def estimate_non_inferiority(
+    control: MeanEstimate,
+    treatment: MeanEstimate,
+    *,
+    margin: float,
+    better: Better,
+    alpha: float = 0.025,
+    alpha_harm: float = 0.025,
+) -> GuardrailReading | NotComputed:
+    """Test whether an estimate, such as a ratio of sums, stays within its relative margin.
+
+    Parameters
+    ----------
+    control, treatment : MeanEstimate
+        Independent of each other.
+    margin, better, alpha, alpha_harm
+        See ``non_inferiority``.
+
+    Returns
+    -------
+    GuardrailReading or NotComputed
+        NotComputed when neither estimate has any error, one is not finite, or the control's is not above zero.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not what it must be.
+
+    References
+    ----------
+    .. [1] Tamhane, Logan (2004), J. Biopharmaceutical Statistics 14(4), 843-856; the test of R's mratios,
+       https://search.r-project.org/CRAN/refmans/mratios/html/ttestratio.html
+
+    Examples
+    --------
+    >>> reading = estimate_non_inferiority(MeanEstimate(10.0, 0.04, 500), MeanEstimate(10.1, 0.05, 480),
+    ...                                    margin=0.1, better="lower")
+    >>> reading.outcome, round(reading.pvalue_safe, 4)
+    ('safe', 0.0021)
+    """
+    ratio = _bound_ratio(margin, better, alpha, alpha_harm)
+    for name, estimate in (("control", control), ("treatment", treatment)):
+        if not (math.isfinite(estimate.mean) and math.isfinite(estimate.squared_error)):
             return NotComputed(f"a value of {name} is not a finite number")
     if control.mean <= 0:
-        return NotComputed("the mean of the control is not above zero, so a relative margin has no meaning")
-    if control.m2 + treatment.m2 == 0:
-        return NotComputed("no value varies in control or treatment")
-    estimates = MeanEstimate.of_mean(control), MeanEstimate.of_mean(treatment)
-    statistic, df = margin_statistic(*estimates, ratio=ratio)
+        return NotComputed(NOT_ABOVE_ZERO)
+    if control.squared_error + treatment.squared_error == 0:
+        return NotComputed(NOTHING_VARIES)
+    statistic, df = margin_statistic(control, treatment, ratio=ratio)
+    if not math.isfinite(statistic):
+        return NotComputed(TOO_LARGE)
+    relative_effect = (treatment.mean - control.mean) / control.mean
+    levels = (alpha, alpha_harm) if alpha != alpha_harm else (alpha,)
+    intervals = [fieller_interval(control, treatment, alpha=2 * level, df=df) for level in levels]
     return _reading(
         statistic,
         df,
-        relative_effect=(treatment.mean - control.mean) / control.mean,
-        intervals=[fieller_interval(*estimates, alpha=2 * level, df=df) for level in (alpha, alpha_harm)],
+        relative_effect=relative_effect if math.isfinite(relative_effect) else NotComputed(UNBOUNDED),
+        intervals=[intervals[0], intervals[-1]],
         margin=margin,
         better=better,
         alpha=alpha,
@@ -249,14 +309,14 @@ def proportion_non_inferiority(
     if n_control == 0 or n_treatment == 0:
         return NotComputed(f"{'control' if n_control == 0 else 'treatment'} has no units")
     # The intervals come first: they check the counts.
-    intervals = [score_ratio_interval(*counts, alpha=2 * level) for level in (alpha, alpha_harm)]
+    levels = (alpha, alpha_harm) if alpha != alpha_harm else (alpha,)
+    intervals = [score_ratio_interval(*counts, alpha=2 * level) for level in levels]
     statistic = score_ratio_z(*counts, ratio=ratio)
     if math.isnan(statistic):
-        word = "no" if successes_control == 0 else "every"
-        return NotComputed(f"{word} unit of control and treatment has the outcome, so nothing varies")
+        return NotComputed(without_variation(*counts))
     relative_effect: float | NotComputed
     if successes_control == 0:
-        relative_effect = NotComputed("no unit of the control has the outcome")
+        relative_effect = NotComputed(NO_RATIO)
         intervals = [relative_effect, relative_effect]
     else:
         share = successes_control / n_control
@@ -265,7 +325,7 @@ def proportion_non_inferiority(
         statistic,
         None,
         relative_effect=relative_effect,
-        intervals=intervals,
+        intervals=[intervals[0], intervals[-1]],
         margin=margin,
         better=better,
         alpha=alpha,
@@ -287,7 +347,13 @@ def margin_statistic(control: MeanEstimate, treatment: MeanEstimate, *, ratio: A
     Returns
     -------
     tuple of float or array
-        Statistic (positive when the treatment is above the bound) and degrees of freedom.
+        Statistic (positive when the treatment is above the bound) and degrees of freedom; nan where neither estimate
+        has an error.
+
+    References
+    ----------
+    .. [1] Tamhane, Logan (2004), J. Biopharmaceutical Statistics 14(4), 843-856; the test of R's mratios,
+       https://search.r-project.org/CRAN/refmans/mratios/html/ttestratio.html
 
     Examples
     --------
@@ -295,13 +361,27 @@ def margin_statistic(control: MeanEstimate, treatment: MeanEstimate, *, ratio: A
     >>> round(statistic, 3), round(df, 1)
     (0.987, 969.9)
     """
-    error = np.sqrt(treatment.squared_error + np.square(ratio) * control.squared_error)
-    statistic = (treatment.mean - ratio * control.mean) / error
-    return float(statistic) if np.ndim(statistic) == 0 else statistic, welch_df(control, treatment, ratio)
+    error = square_root(as_number(treatment.squared_error + ratio * ratio * control.squared_error))
+    error = (error or math.nan) if type(error) is float else np.where(error > 0, error, np.nan)
+    return (treatment.mean - ratio * control.mean) / error, welch_df(control, treatment, ratio)
 
 
 def proved_safe(reading: GuardrailReading, alpha: float) -> bool:
     """Tell whether a reading proves the metric within its margin at ``alpha`` (one-sided).
+
+    Parameters
+    ----------
+    reading : GuardrailReading
+    alpha : float, in (0, 1)
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        If ``alpha`` is not in (0, 1).
 
     Examples
     --------
@@ -309,11 +389,26 @@ def proved_safe(reading: GuardrailReading, alpha: float) -> bool:
     >>> proved_safe(reading, 0.025), proved_safe(reading, 0.0001)
     (True, False)
     """
+    check_choices(alpha, "two-sided")
     return reading.pvalue_safe < alpha
 
 
 def proved_harmful(reading: GuardrailReading, alpha_harm: float) -> bool:
     """Tell whether a reading proves the metric beyond its margin at ``alpha_harm`` (one-sided).
+
+    Parameters
+    ----------
+    reading : GuardrailReading
+    alpha_harm : float, in (0, 1)
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        If ``alpha_harm`` is not in (0, 1).
 
     Examples
     --------
@@ -321,6 +416,8 @@ def proved_harmful(reading: GuardrailReading, alpha_harm: float) -> bool:
     >>> proved_harmful(reading, harm_alpha(0.05, guardrails=5, treatments=1, reads=28))
     True
     """
+    if not 0 < alpha_harm < 1:
+        raise ValueError(f"alpha_harm is {alpha_harm}; it must be between 0 and 1.")
     return reading.pvalue_harmful < alpha_harm
 
 
@@ -342,7 +439,11 @@ def harm_alpha(alpha: float, guardrails: int, treatments: int, reads: int) -> fl
     Raises
     ------
     ValueError
-        If ``alpha`` is not in (0, 1) or a count is below 1.
+        If ``alpha`` is not in (0, 1) or a count is not a whole number of at least 1.
+
+    References
+    ----------
+    .. [1] Dunn (1961), JASA 56(293). doi:10.1080/01621459.1961.10482090
 
     Examples
     --------
@@ -352,8 +453,8 @@ def harm_alpha(alpha: float, guardrails: int, treatments: int, reads: int) -> fl
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is {alpha}; it must be between 0 and 1.")
     for name, count in (("guardrails", guardrails), ("treatments", treatments), ("reads", reads)):
-        if count < 1:
-            raise ValueError(f"{name} is {count}; it must be at least 1.")
+        if not (count >= 1 and count % 1 == 0):
+            raise ValueError(f"{name} is {count}; it must be a whole number, at least 1.")
     return alpha / (guardrails * treatments * reads)
 
 

@@ -8,8 +8,10 @@ value, so that the signs agree). A comparison is put together here; its parts ar
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Literal
 
+from abtest_lib.statistics.comparison import Adjustment, Comparison, RelativeComparison
 from abtest_lib.statistics.estimates import (
     MeanEstimate,
     NotComputed,
@@ -18,102 +20,28 @@ from abtest_lib.statistics.estimates import (
     welch_df,
     within_arm_theta,
 )
-from abtest_lib.statistics.intervals import delta_interval, fieller_interval, wald_interval
+from abtest_lib.statistics.intervals import (
+    NO_RATIO,
+    NOTHING_VARIES,
+    UNBOUNDED,
+    RelativeMethod,
+    delta_interval,
+    relative_interval,
+    wald_interval,
+)
 from abtest_lib.statistics.moments import CoMoments, Moments
-from abtest_lib.statistics.proportions import newcombe_interval, pooled_z, score_ratio_interval
+from abtest_lib.statistics.proportions import newcombe_interval, pooled_z, score_ratio_interval, unpooled_z
+from abtest_lib.statistics.score_intervals import miettinen_nurminen_interval
 from abtest_lib.statistics.tails import Alternative, Interval, check_choices, check_counts, tail_pvalue
 
+ShareTest = Literal["pooled", "unpooled"]
+ShareInterval = Literal["newcombe", "miettinen-nurminen", "wald"]
+ShareRelativeMethod = Literal["koopman", "fieller", "delta"]
 
-@dataclass(frozen=True)
-class Adjustment:
-    """Say what a covariate did to a comparison.
-
-    Parameters
-    ----------
-    theta : float
-        Outcome per unit of the covariate, the slope within variants.
-    variance_removed : float
-        Share of the squared standard error of the unadjusted effect that the adjustment took away; slightly below 0
-        where it did harm.
-    unadjusted_effect : float
-    unadjusted_interval : tuple of float
-        Of that effect, at the same confidence level.
-    """
-
-    theta: float
-    variance_removed: float
-    unadjusted_effect: float
-    unadjusted_interval: Interval
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Say how much a treatment moved one metric and how sure that is.
-
-    Parameters
-    ----------
-    effect : float
-        Mean of the treatment minus mean of the control, in the metric's unit.
-    effect_interval : tuple of float
-        At ``confidence_level``; one end is infinite under a one-sided alternative.
-    relative_effect : float or NotComputed
-        ``effect`` over the absolute mean of the control, a fraction.
-    relative_interval : tuple of float or NotComputed
-    statistic : float or NotComputed
-        z or t; positive when the treatment's mean is higher.
-    df : float or None
-        Degrees of freedom; None for the normal distribution.
-    pvalue : float or NotComputed
-    confidence_level : float
-        ``1 - alpha``.
-    alternative : {"two-sided", "greater", "less"}
-    method : str
-        For the report: names test, interval and relative interval.
-    standard_error : float
-        Of the effect, not pooled.
-    adjustment : Adjustment or None
-        None where no covariate was used.
-    """
-
-    effect: float
-    effect_interval: Interval
-    relative_effect: float | NotComputed
-    relative_interval: Interval | NotComputed
-    statistic: float | NotComputed
-    df: float | None
-    pvalue: float | NotComputed
-    confidence_level: float
-    alternative: Alternative
-    method: str
-    standard_error: float
-    adjustment: Adjustment | None = None
-
-
-@dataclass(frozen=True)
-class RelativeComparison:
-    """Say how much a treatment moved one metric relative to the control, tested on that scale.
-
-    Parameters
-    ----------
-    relative_effect : float
-    relative_interval : tuple of float
-    standard_error : float
-        Of the relative effect.
-    statistic, df, pvalue : float
-    confidence_level : float
-    alternative : {"two-sided", "greater", "less"}
-    method : str
-    """
-
-    relative_effect: float
-    relative_interval: Interval
-    standard_error: float
-    statistic: float
-    df: float | None
-    pvalue: float
-    confidence_level: float
-    alternative: Alternative
-    method: str
+TOO_LARGE = "the numbers are too large to compute with"
+TESTS = {"pooled": pooled_z, "unpooled": unpooled_z}
+NAMES = {"newcombe": "Newcombe", "miettinen-nurminen": "Miettinen-Nurminen", "wald": "Wald", "koopman": "Koopman",
+         "fieller": "Fieller", "delta": "delta"}  # fmt: skip
 
 
 def compare_proportions(
@@ -124,6 +52,9 @@ def compare_proportions(
     *,
     alpha: float = 0.05,
     alternative: Alternative = "two-sided",
+    test: ShareTest = "pooled",
+    interval: ShareInterval = "newcombe",
+    relative: ShareRelativeMethod = "koopman",
 ) -> Comparison | NotComputed:
     """Compare the share of units that succeed in treatment and control.
 
@@ -136,18 +67,26 @@ def compare_proportions(
     alpha : float, in (0, 1)
     alternative : {"two-sided", "greater", "less"}
         "greater": the treatment's share is higher.
+    test : {"pooled", "unpooled"}
+        Variance of the z test: of one common share, or of each variant's own.
+    interval : {"newcombe", "miettinen-nurminen", "wald"}
+        Of the effect. Wald's is for programs that must be matched; it fails on rare events.
+    relative : {"koopman", "fieller", "delta"}
+        Method of the interval of the relative effect. Fieller's and the delta method's rest on the normal distribution
+        of both shares and are for programs that must be matched.
 
     Returns
     -------
     Comparison or NotComputed
-        NotComputed when a variant has no units. When nobody or everybody succeeded in both, the pooled variance is
-        zero: ``statistic`` and ``pvalue`` are NotComputed, the interval of the effect still holds. Without a success
-        in the control there is neither a relative effect nor an upper end to its interval: both are NotComputed.
+        NotComputed when a variant has no units. When nobody or everybody succeeded in both, the variance is zero:
+        ``statistic`` and ``pvalue`` are NotComputed, the interval of the effect still holds (but for Wald's). Without
+        a success in the control there is neither a relative effect nor an upper end to its interval: both are
+        NotComputed.
 
     Raises
     ------
     ValueError
-        If successes are not between 0 and n, or ``alpha`` or ``alternative`` is not what it must be.
+        If successes are not between 0 and n, or another argument is not what it must be.
 
     Notes
     -----
@@ -173,38 +112,32 @@ def compare_proportions(
     [-0.0045, 0.5095]
     """
     check_choices(alpha, alternative)
+    check_methods(test, interval, relative)
     check_counts(successes_control, n_control, "successes_control", "n_control")
     check_counts(successes_treatment, n_treatment, "successes_treatment", "n_treatment")
     if n_control == 0 or n_treatment == 0:
         return NotComputed(f"{'control' if n_control == 0 else 'treatment'} has no units")
+    counts = (successes_control, n_control, successes_treatment, n_treatment)
     control = MeanEstimate.of_proportion(successes_control, n_control)
     treatment = MeanEstimate.of_proportion(successes_treatment, n_treatment)
-    effect = treatment.mean - control.mean
-    statistic: float | NotComputed = pooled_z(successes_control, n_control, successes_treatment, n_treatment)
+    statistic: float | NotComputed = TESTS[test](*counts)
     pvalue: float | NotComputed
     if math.isnan(statistic):
-        word = "no" if successes_control == 0 else "every"
-        statistic = pvalue = NotComputed(f"{word} unit of control and treatment has the outcome, so nothing varies")
+        statistic = pvalue = NotComputed(without_variation(*counts))
     else:
         pvalue = tail_pvalue(statistic, alternative)
-    counts = (successes_control, n_control, successes_treatment, n_treatment)
-    relative_effect = _relative_effect(control.mean, treatment.mean)
-    relative_interval = (
-        relative_effect
-        if isinstance(relative_effect, NotComputed)
-        else score_ratio_interval(*counts, alpha=alpha, alternative=alternative)
-    )
+    options = {"alpha": alpha, "alternative": alternative}
     return Comparison(
-        effect=effect,
-        effect_interval=newcombe_interval(*counts, alpha=alpha, alternative=alternative),
-        relative_effect=relative_effect,
-        relative_interval=relative_interval,
+        effect=treatment.mean - control.mean,
+        effect_interval=_share_interval(interval, counts, (control, treatment), options),
+        relative_effect=_relative_effect(control.mean, treatment.mean),
+        relative_interval=_share_relative_interval(relative, counts, (control, treatment), options),
         statistic=statistic,
         df=None,
         pvalue=pvalue,
         confidence_level=1 - alpha,
         alternative=alternative,
-        method="two-proportion z test (pooled); Newcombe interval; Koopman relative interval",
+        method=share_method(test, interval, relative),
         standard_error=math.sqrt(control.squared_error + treatment.squared_error),
     )
 
@@ -215,6 +148,7 @@ def compare_means(
     *,
     alpha: float = 0.05,
     alternative: Alternative = "two-sided",
+    relative: RelativeMethod = "fieller",
 ) -> Comparison | NotComputed:
     """Compare the mean of a metric in treatment and control without assuming equal variances.
 
@@ -225,6 +159,8 @@ def compare_means(
     alpha : float, in (0, 1)
     alternative : {"two-sided", "greater", "less"}
         "greater": the treatment's mean is higher.
+    relative : {"fieller", "delta"}
+        Method of the interval of the relative effect.
 
     Returns
     -------
@@ -258,10 +194,9 @@ def compare_means(
     check_choices(alpha, alternative)
     for name, moments in (("control", control), ("treatment", treatment)):
         if moments.n < 2:
-            return NotComputed(f"{name} has {moments.n} unit{'' if moments.n == 1 else 's'}; a mean needs at least 2")
-    return compare_estimates(
-        MeanEstimate.of_mean(control), MeanEstimate.of_mean(treatment), alpha=alpha, alternative=alternative
-    )
+            return NotComputed(too_few(name, moments.n))
+    estimates = MeanEstimate.of_mean(control), MeanEstimate.of_mean(treatment)
+    return compare_estimates(*estimates, alpha=alpha, alternative=alternative, relative=relative)
 
 
 def compare_adjusted_means(
@@ -271,6 +206,7 @@ def compare_adjusted_means(
     alpha: float = 0.05,
     alternative: Alternative = "two-sided",
     theta: float | None = None,
+    relative: RelativeMethod = "fieller",
 ) -> Comparison | NotComputed:
     """Compare the mean of a metric in treatment and control, less what a pre-exposure covariate explains (CUPED).
 
@@ -283,6 +219,8 @@ def compare_adjusted_means(
         "greater": the treatment's mean is higher.
     theta : float, optional
         Outcome per unit of the covariate; default ``within_arm_theta``. With 0 this is ``compare_means``.
+    relative : {"fieller", "delta"}
+        Method of the interval of the relative effect.
 
     Returns
     -------
@@ -321,12 +259,12 @@ def compare_adjusted_means(
     arms = adjusted_estimates(control, treatment, theta=theta)
     if arms[0].squared_error + arms[1].squared_error == 0:
         return NotComputed("the covariate leaves no variance in control or treatment")
-    adjusted = compare_estimates(*arms, alpha=alpha, alternative=alternative)
+    adjusted = compare_estimates(*arms, alpha=alpha, alternative=alternative, relative=relative)
     if isinstance(adjusted, NotComputed):
         return adjusted
     return replace(
         adjusted,
-        method="covariate-adjusted (CUPED) Welch t test and interval; Fieller relative interval",
+        method=f"covariate-adjusted (CUPED) {adjusted.method}",
         adjustment=Adjustment(
             theta=theta,
             variance_removed=1 - (adjusted.standard_error / unadjusted.standard_error) ** 2,
@@ -343,6 +281,7 @@ def compare_estimates(
     alpha: float = 0.05,
     alternative: Alternative = "two-sided",
     df: float | None = None,
+    relative: RelativeMethod = "fieller",
 ) -> Comparison | NotComputed:
     """Compare two independent estimates of a mean by Welch's t.
 
@@ -354,6 +293,8 @@ def compare_estimates(
     alternative : {"two-sided", "greater", "less"}
     df : float, optional
         Degrees of freedom of test and intervals; default Welch-Satterthwaite's.
+    relative : {"fieller", "delta"}
+        Method of the interval of the relative effect.
 
     Returns
     -------
@@ -364,6 +305,11 @@ def compare_estimates(
     ------
     ValueError
         If ``alpha`` or ``alternative`` is not what it must be.
+
+    References
+    ----------
+    .. [1] Welch (1947), Biometrika 34(1-2). doi:10.1093/biomet/34.1-2.28
+    .. [2] Fieller (1954), JRSS B 16(2). doi:10.1111/j.2517-6161.1954.tb00159.x
 
     Examples
     --------
@@ -384,13 +330,15 @@ def compare_estimates(
         effect=effect,
         effect_interval=wald_interval(control, treatment, alpha=alpha, alternative=alternative, df=df),
         relative_effect=_relative_effect(control.mean, treatment.mean),
-        relative_interval=fieller_interval(control, treatment, alpha=alpha, alternative=alternative, df=df),
+        relative_interval=relative_interval(
+            control, treatment, method=relative, alpha=alpha, alternative=alternative, df=df
+        ),
         statistic=statistic,
         df=df,
         pvalue=tail_pvalue(statistic, alternative, df),
         confidence_level=1 - alpha,
         alternative=alternative,
-        method="Welch t test and interval; Fieller relative interval",
+        method=f"Welch t test and interval; {NAMES[relative]} relative interval",
         standard_error=standard_error,
     )
 
@@ -427,6 +375,10 @@ def compare_relative_by_delta(
     ValueError
         If ``alpha`` or ``alternative`` is not what it must be.
 
+    References
+    ----------
+    .. [1] Deng, Knoblich, Lu (2018), KDD. doi:10.1145/3219819.3219919
+
     Examples
     --------
     >>> result = compare_relative_by_delta(MeanEstimate(10.0, 0.04, 500), MeanEstimate(10.6, 0.05, 480))
@@ -459,10 +411,117 @@ def compare_relative_by_delta(
     )
 
 
+def too_few(name: str, n: int) -> str:
+    """Return the reason why a variant with ``n`` units has no mean to compare.
+
+    Parameters
+    ----------
+    name : {"control", "treatment"}
+    n : int
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> too_few("control", 1)
+    'control has 1 unit; a mean needs at least 2'
+    """
+    return f"{name} has {n} unit{'' if n == 1 else 's'}; a mean needs at least 2"
+
+
+def without_variation(successes_control: int, n_control: int, successes_treatment: int, n_treatment: int) -> str:
+    """Return the reason why shares of which neither varies have no z test.
+
+    Parameters
+    ----------
+    successes_control, n_control, successes_treatment, n_treatment : int
+        Of which, in each variant, nobody or everybody succeeded.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> without_variation(0, 50, 0, 60)
+    'no unit of control and treatment has the outcome, so nothing varies'
+    """
+    if (successes_control == 0) != (successes_treatment == 0):
+        return "in each variant nobody or everybody has the outcome, so nothing varies"
+    word = "no" if successes_control == 0 else "every"
+    return f"{word} unit of control and treatment has the outcome, so nothing varies"
+
+
+def share_method(test: ShareTest, interval: ShareInterval, relative: ShareRelativeMethod) -> str:
+    """Return the name of a way to compare proportions, for the report.
+
+    Parameters
+    ----------
+    test, interval, relative : str
+        As for ``compare_proportions``.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> share_method("pooled", "newcombe", "koopman")
+    'two-proportion z test (pooled); Newcombe interval; Koopman relative interval'
+    """
+    return f"two-proportion z test ({test}); {NAMES[interval]} interval; {NAMES[relative]} relative interval"
+
+
+def check_methods(test: str, interval: str, relative: str) -> None:
+    """Raise where a way to compare proportions is not known.
+
+    Parameters
+    ----------
+    test, interval, relative : str
+        As for ``compare_proportions``.
+
+    Raises
+    ------
+    ValueError
+        If one is not known.
+
+    Examples
+    --------
+    >>> check_methods("pooled", "newcombe", "katz")
+    Traceback (most recent call last):
+        ...
+    ValueError: relative is 'katz'; it must be one of 'koopman', 'fieller', 'delta'.
+    """
+    for name, value, known in (
+        ("test", test, ("pooled", "unpooled")),
+        ("interval", interval, ("newcombe", "miettinen-nurminen", "wald")),
+        ("relative", relative, ("koopman", "fieller", "delta")),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, known))}.")
+
+
+def _share_interval(method: str, counts: tuple, estimates: tuple, options: dict) -> Interval | NotComputed:
+    if method == "wald":
+        return wald_interval(*estimates, **options)
+    return (newcombe_interval if method == "newcombe" else miettinen_nurminen_interval)(*counts, **options)
+
+
+def _share_relative_interval(method: str, counts: tuple, estimates: tuple, options: dict) -> Interval | NotComputed:
+    if counts[0] == 0:
+        return NotComputed(NO_RATIO)
+    if method == "koopman":
+        return score_ratio_interval(*counts, **options)
+    return relative_interval(*estimates, method=method, **options)
+
+
 def _relative_effect(mean_control: float, mean_treatment: float) -> float | NotComputed:
     if mean_control == 0:
-        return NotComputed("the mean of the control is zero")
-    return (mean_treatment - mean_control) / abs(mean_control)
+        return NotComputed(NO_RATIO)
+    relative_effect = (mean_treatment - mean_control) / abs(mean_control)
+    return relative_effect if math.isfinite(relative_effect) else NotComputed(UNBOUNDED)
 
 
 def _refusal(control: MeanEstimate, treatment: MeanEstimate) -> NotComputed | None:
@@ -470,5 +529,7 @@ def _refusal(control: MeanEstimate, treatment: MeanEstimate) -> NotComputed | No
         if not (math.isfinite(estimate.mean) and math.isfinite(estimate.squared_error)):
             return NotComputed(f"a value of {name} is not a finite number")
     if control.squared_error + treatment.squared_error == 0:
-        return NotComputed("no value varies in control or treatment")
+        return NotComputed(NOTHING_VARIES)
+    if not math.isfinite(control.squared_error + treatment.squared_error + abs(treatment.mean - control.mean)):
+        return NotComputed(TOO_LARGE)
     return None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+
+from abtest_lib.statistics.moments import CoMoments, Moments
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class JointMoments:
     Raises
     ------
     ValueError
-        If ``n`` is negative or ``scatter`` is not as wide and as high as ``means`` is long.
+        If ``n`` is not a whole number of at least 0, or ``scatter`` is not as wide and as high as ``means`` is long.
+        What is not finite is kept as it came from the data; the comparisons answer ``NotComputed`` to it.
 
     Examples
     --------
@@ -38,8 +42,8 @@ class JointMoments:
     scatter: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
-        if self.n < 0:
-            raise ValueError(f"n is {self.n}; it must be at least 0.")
+        if not (self.n >= 0 and self.n % 1 == 0):
+            raise ValueError(f"n is {self.n}; it must be a whole number, at least 0.")
         if any(len(row) != len(self.means) for row in (self.scatter, *self.scatter)):
             raise ValueError(f"scatter is {self.scatter}; it must have {len(self.means)} rows of {len(self.means)}.")
 
@@ -57,6 +61,30 @@ class JointMoments:
         return cls(n, tuple(float(array.mean()) for array in arrays), _rows(deviations @ deviations.T))
 
     @classmethod
+    def of_moments(cls, moments: Moments | CoMoments) -> JointMoments:
+        """Return the moments of one column, or of an outcome and its covariate, as joint moments.
+
+        Parameters
+        ----------
+        moments : Moments or CoMoments
+
+        Examples
+        --------
+        >>> JointMoments.of_moments(Moments(3, 2.0, 2.0))
+        JointMoments(n=3, means=(2.0,), scatter=((2.0,),))
+        """
+        if isinstance(moments, Moments):
+            return cls(moments.n, (moments.mean,), ((moments.m2,),))
+        outcome, covariate = moments.outcome, moments.covariate
+        scatter = ((outcome.m2, moments.comoment), (moments.comoment, covariate.m2))
+        return cls(moments.n, (outcome.mean, covariate.mean), scatter)
+
+    @property
+    def finite(self) -> bool:
+        """Whether every mean and every entry of the scatter is a finite number."""
+        return bool(np.isfinite(self.means).all() and np.isfinite(self.scatter).all())
+
+    @classmethod
     def from_sums(cls, n: int, sums: Sequence[float], products: Sequence[Sequence[float]]) -> JointMoments:
         """Return the moments of columns whose plain sums and sums of products another program kept.
 
@@ -71,15 +99,22 @@ class JointMoments:
         Raises
         ------
         ValueError
-            If ``n`` is below 1, or the sums contradict each other: no values can have a negative spread.
+            If ``n`` is not a whole number of at least 1, lengths differ, or the sums contradict each other: no values
+            can have a negative spread. Sums that are not finite give nan.
 
         Examples
         --------
         >>> JointMoments.from_sums(3, [6.0, 15.0], [[14.0, 34.0], [34.0, 83.0]]).scatter
         ((2.0, 4.0), (4.0, 8.0))
         """
-        if n < 1:
-            raise ValueError(f"n is {n}; it must be at least 1.")
+        if not (n >= 1 and n % 1 == 0):
+            raise ValueError(f"n is {n}; it must be a whole number, at least 1.")
+        if len(products) != len(sums) or any(len(row) != len(sums) for row in products):
+            raise ValueError(
+                f"products is {products}; it must have {len(sums)} rows of {len(sums)}, as sums has entries."
+            )
+        if not (np.isfinite(sums).all() and np.isfinite(products).all()):
+            return cls(int(n), (math.nan,) * len(sums), ((math.nan,) * len(sums),) * len(sums))
         exact = [Fraction(total) for total in sums]
         scatter = [
             [float(Fraction(product) - a * b / n) for product, b in zip(row, exact, strict=True)]
@@ -103,6 +138,11 @@ def merge_joint_moments(cells: Iterable[JointMoments]) -> JointMoments:
     cells : iterable of JointMoments
         Disjoint cells (days, strata) of the same columns, at least one of them with units.
 
+    Returns
+    -------
+    JointMoments
+        With nan where a number of a cell is not finite.
+
     Raises
     ------
     ValueError
@@ -121,10 +161,14 @@ def merge_joint_moments(cells: Iterable[JointMoments]) -> JointMoments:
     filled = [cell for cell in cells if cell.n]
     if not filled:
         raise ValueError("cells is without units; at least one cell must have some.")
+    if len(filled) == 1:
+        return filled[0]
+    sizes, levels = np.array([cell.n for cell in filled]), np.array([cell.means for cell in filled])
     n = sum(cell.n for cell in filled)
-    means = sum(cell.n * np.array(cell.means) for cell in filled) / n
-    shifts = [(cell.n, np.array(cell.means) - means) for cell in filled]
-    scatter = sum(np.array(cell.scatter) for cell in filled) + sum(m * np.outer(s, s) for m, s in shifts)
+    # From a nearby origin, else a mean of 1e12 swallows the differences between cells.
+    means = levels[0] + sizes @ (levels - levels[0]) / n
+    shifts = levels - means
+    scatter = np.array([cell.scatter for cell in filled]).sum(axis=0) + (shifts * sizes[:, None]).T @ shifts
     return JointMoments(n, tuple(float(mean) for mean in means), _rows(scatter))
 
 

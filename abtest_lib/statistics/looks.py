@@ -7,6 +7,7 @@ that adds next to nothing is the look before it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -205,6 +206,7 @@ def sequential_pvalue(
     best = {number: min(p for p, at in zip(pvalues, counted, strict=True) if at == number) for number in set(counted)}
     passed = np.array([-float(ndtri(max(best[number], 1e-300) / sides)) for number in sorted(best)])
 
+    @cache
     def missing(quantile: float) -> float:
         bounds = _bounds(counted, information, spending_time, float(ndtr(quantile)), sides, spending)
         return float(np.min(np.minimum(bounds.upper, 40.0) - passed))
@@ -244,7 +246,7 @@ def estimate_after_stop(
     Raises
     ------
     ValueError
-        If information falls, ``z`` is not finite or ``alpha`` not in (0, 1).
+        If information falls, ``levels`` is of another length, ``z`` is not finite or ``alpha`` not in (0, 1).
 
     References
     ----------
@@ -259,6 +261,10 @@ def estimate_after_stop(
     """
     counted = counted_looks(information)
     kept = sorted(set(counted))
+    if len(levels) != len(information):
+        raise ValueError(
+            f"levels has {len(levels)} entries; it must have one for each of the looks ({len(information)})."
+        )
     upper = [float("inf") if levels[number] == 0 else -float(ndtri(levels[number] / 2)) for number in kept[:-1]]
     return stagewise_inference([information[number] for number in kept], upper, z, alpha=alpha)
 

@@ -26,8 +26,8 @@ class Moments:
     Raises
     ------
     ValueError
-        If ``n`` or ``m2`` is negative. A mean or ``m2`` that is not finite is kept as it came from the data; the
-        comparisons answer ``NotComputed`` to it.
+        If ``n`` is not a whole number, or ``n`` or ``m2`` is negative. A mean or ``m2`` that is not finite is kept as
+        it came from the data; the comparisons answer ``NotComputed`` to it.
 
     Examples
     --------
@@ -40,8 +40,7 @@ class Moments:
     m2: float
 
     def __post_init__(self) -> None:
-        if self.n < 0:
-            raise ValueError(f"n is {self.n}; it must be at least 0.")
+        _check_n(self.n)
         if self.m2 < 0:
             raise ValueError(f"m2 is {self.m2}; a sum of squares must be at least 0.")
 
@@ -85,7 +84,7 @@ class Moments:
         Returns
         -------
         Moments
-            ``Moments(0, 0.0, 0.0)`` of no values.
+            ``Moments(0, 0.0, 0.0)`` of no values; mean and m2 are nan where a value is not finite.
 
         Examples
         --------
@@ -95,6 +94,8 @@ class Moments:
         array = np.asarray(values if isinstance(values, np.ndarray) else list(values), dtype=float)
         if array.size == 0:
             return cls(0, 0.0, 0.0)
+        if not np.isfinite(array).all():
+            return cls(int(array.size), math.nan, math.nan)
         mean = float(array.mean())
         deviations = array - mean
         # The second sum is zero but for rounding; it corrects a mean that is large beside the spread.
@@ -115,15 +116,16 @@ class Moments:
         Raises
         ------
         ValueError
-            If ``successes`` is not between 0 and ``n``.
+            If a count is not a whole number or ``successes`` is not between 0 and ``n``.
 
         Examples
         --------
         >>> Moments.from_counts(3, 12)
         Moments(n=12, mean=0.25, m2=2.25)
         """
-        if not 0 <= successes <= n:
-            raise ValueError(f"successes is {successes}; it must be between 0 and n, which is {n}.")
+        _check_n(n)
+        if not (0 <= successes <= n and successes % 1 == 0):
+            raise ValueError(f"successes is {successes}; it must be a whole number between 0 and n, which is {n}.")
         if n == 0:
             return cls(0, 0.0, 0.0)
         return cls(int(n), successes / n, successes * (n - successes) / n)
@@ -139,10 +141,15 @@ class Moments:
         total, sum_of_squares : float
             Sum of the values and of their squares.
 
+        Returns
+        -------
+        Moments
+            Mean and m2 are nan where a sum is not finite.
+
         Raises
         ------
         ValueError
-            If the sums contradict each other: no values can have a negative spread.
+            If ``n`` is not a whole number, or the sums contradict each other: no values can have a negative spread.
 
         Notes
         -----
@@ -154,8 +161,11 @@ class Moments:
         >>> Moments.from_sums(3, 6.0, 14.0)
         Moments(n=3, mean=2.0, m2=2.0)
         """
+        _check_n(n)
         if n == 0:
             return cls(0, 0.0, 0.0)
+        if not (math.isfinite(total) and math.isfinite(sum_of_squares)):
+            return cls(int(n), math.nan, math.nan)
         m2 = Fraction(sum_of_squares) - Fraction(total) ** 2 / n
         if m2 < 0 and -m2 > Fraction(sum_of_squares) / 10**9:
             raise ValueError(
@@ -179,7 +189,8 @@ class CoMoments:
     Raises
     ------
     ValueError
-        If the counts differ, or ``comoment`` is larger than the two spreads allow.
+        If the counts differ, or ``comoment`` is larger than the two spreads allow. One that is not finite is kept as
+        it came from the data; the comparisons answer ``NotComputed`` to it.
 
     Examples
     --------
@@ -224,6 +235,11 @@ class CoMoments:
         outcomes, covariates : iterable of float
             One of each a unit, in the same order.
 
+        Returns
+        -------
+        CoMoments
+            With nan where a value is not finite.
+
         Raises
         ------
         ValueError
@@ -240,6 +256,8 @@ class CoMoments:
             raise ValueError(f"covariates has {x.size} values; it must have as many as outcomes, {y.size}.")
         if y.size == 0:
             return cls(Moments(0, 0.0, 0.0), Moments(0, 0.0, 0.0), 0.0)
+        if not (np.isfinite(y).all() and np.isfinite(x).all()):
+            return cls(Moments.from_values(y), Moments.from_values(x), math.nan)
         dy, dx = y - y.mean(), x - x.mean()
         # The second term is zero but for rounding, as in Moments.from_values.
         comoment = float((dy * dx).sum() - dy.sum() * dx.sum() / y.size)
@@ -256,6 +274,11 @@ class CoMoments:
         sum_of_products : float
             Of each unit's outcome and covariate.
 
+        Returns
+        -------
+        CoMoments
+            With nan where a sum is not finite.
+
         Raises
         ------
         ValueError
@@ -266,12 +289,14 @@ class CoMoments:
         >>> CoMoments.from_sums(Moments(3, 2.0, 2.0), Moments(3, 5.0, 8.0), 34.0).comoment
         4.0
         """
+        if not all(math.isfinite(value) for value in (outcome.mean, covariate.mean, sum_of_products)):
+            return cls(outcome, covariate, math.nan)
         centre = Fraction(outcome.mean) * Fraction(covariate.mean) * outcome.n
         return cls(outcome, covariate, float(Fraction(sum_of_products) - centre))
 
     @classmethod
     def of_constant(cls, outcome: Moments, covariate: float) -> CoMoments:
-        """Return the co-moments of units that all have the same covariate.
+        """Return the co-moments of units that all have the same covariate; what is not finite stays so.
 
         Examples
         --------
@@ -279,6 +304,11 @@ class CoMoments:
         0.0
         """
         return cls(outcome, Moments(outcome.n, covariate if outcome.n else 0.0, 0.0), 0.0)
+
+
+def _check_n(n: int) -> None:
+    if not (n >= 0 and n % 1 == 0):
+        raise ValueError(f"n is {n}; it must be a whole number, at least 0.")
 
 
 def merge_co_moments(co_moments: Iterable[CoMoments]) -> CoMoments:
@@ -292,7 +322,7 @@ def merge_co_moments(co_moments: Iterable[CoMoments]) -> CoMoments:
     Returns
     -------
     CoMoments
-        The order of the cells changes no bit of the result.
+        The order of the cells changes no bit of the result; nan where a number of a cell is not finite.
 
     References
     ----------
@@ -328,7 +358,8 @@ def merge(moments: Iterable[Moments]) -> Moments:
     Returns
     -------
     Moments
-        ``Moments(0, 0.0, 0.0)`` of no cells. The order of the cells changes no bit of the result.
+        ``Moments(0, 0.0, 0.0)`` of no cells, nan where a number of a cell is not finite. The order of the cells
+        changes no bit of the result.
 
     References
     ----------

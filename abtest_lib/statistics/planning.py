@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from abtest_lib.statistics.estimates import NotComputed
+from abtest_lib.statistics.guardrails import Better
 from abtest_lib.statistics.moments import CoMoments, Moments
-from abtest_lib.statistics.tails import check_choices, plain
+from abtest_lib.statistics.planning_checks import check_share
+from abtest_lib.statistics.tails import check_positive, plain
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,12 @@ class Baseline:
     def __post_init__(self) -> None:
         if not math.isfinite(self.mean):
             raise ValueError(f"mean is {self.mean}; it must be a finite number.")
-        check_positive("sd", self.sd)
+        check_positive(self.sd, "sd")
 
     @classmethod
     def of_share(cls, share: float) -> Baseline:
         """Return the baseline of a share of units, with variance p (1 - p); ValueError where not between 0 and 1."""
-        check_share("share", share)
+        check_share(share, "share")
         return cls(share, math.sqrt(share * (1 - share)))
 
     @classmethod
@@ -97,6 +99,65 @@ class Baseline:
         m2 = values.outcome.m2 - 2 * ratio * values.comoment + ratio**2 * values.covariate.m2
         return _of_variance(ratio, m2 / values.covariate.mean**2, values.n)
 
+    @classmethod
+    def of_count(cls, rate: float, *, dispersion: float = 1.0) -> Baseline:
+        """Return the baseline of a count per unit, with variance ``dispersion * rate`` (1: Poisson).
+
+        Parameters
+        ----------
+        rate : float
+            Mean count per unit, above 0.
+        dispersion : float
+            Variance over mean, above 0; counts of a product are rarely Poisson, so take it from past values.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not above 0.
+
+        Examples
+        --------
+        >>> Baseline.of_count(4.0), Baseline.of_count(4.0, dispersion=4.0).sd
+        (Baseline(mean=4.0, sd=2.0), 4.0)
+        """
+        check_positive(rate, "rate")
+        check_positive(dispersion, "dispersion")
+        return cls(float(rate), math.sqrt(rate * dispersion))
+
+    @classmethod
+    def of_standard_error(cls, value: float, standard_error: float, n: int) -> Baseline:
+        """Return the baseline of any statistic whose error falls with the root of the units, such as a quantile.
+
+        Parameters
+        ----------
+        value, standard_error : float
+            Of the statistic in past data, as from ``quantiles``; the error above 0.
+        n : int
+            Units in these data, at least 2.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not what it must be.
+
+        Notes
+        -----
+        sd = standard error · √n, which for a quantile is √(q (1 - q)) over the density at it.
+
+        References
+        ----------
+        .. [1] Deng, Knoblich, Lu (2018), KDD. doi:10.1145/3219819.3219919
+
+        Examples
+        --------
+        >>> Baseline.of_standard_error(380.0, 4.0, 2_500)
+        Baseline(mean=380.0, sd=200.0)
+        """
+        check_positive(standard_error, "standard_error")
+        if not 2 <= n < math.inf:
+            raise ValueError(f"n is {n}; it must be at least 2.")
+        return cls(float(value), standard_error * math.sqrt(n))
+
     def adjusted(self, r_squared: float) -> Baseline:
         """Return the baseline after adjustment by a covariate that explains ``r_squared`` of the variance, in [0, 1).
 
@@ -133,6 +194,11 @@ class RequiredUnits:
     treatments : int
         Treatments, each compared with the control.
 
+    Raises
+    ------
+    ValueError
+        If ``exact_control`` is negative or not finite, ``allocation`` is not above 0 or ``treatments`` is below 1.
+
     Examples
     --------
     >>> units = RequiredUnits(1_000.2, allocation=2.0, treatments=2)
@@ -143,6 +209,43 @@ class RequiredUnits:
     exact_control: Any
     allocation: float = 1.0
     treatments: int = 1
+
+    def __post_init__(self) -> None:
+        if not np.all((np.asarray(self.exact_control) >= 0) & np.isfinite(self.exact_control)):
+            raise ValueError(f"exact_control is {self.exact_control}; it must be a number, at least 0.")
+        check_positive(self.allocation, "allocation")
+        if not (self.treatments >= 1 and self.treatments % 1 == 0):
+            raise ValueError(f"treatments is {self.treatments}; it must be a whole number, at least 1.")
+
+    @classmethod
+    def of_total(cls, total: Any, *, variants: int = 2, allocation: float = 1.0) -> RequiredUnits:
+        """Return how a given number of units is split.
+
+        Parameters
+        ----------
+        total : float or array
+            Units of all variants, above 0.
+        variants : int
+            The control counted in, at least 2.
+        allocation : float
+            Units of a treatment for each unit of the control, above 0.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not what it must be.
+
+        Examples
+        --------
+        >>> split = RequiredUnits.of_total(10_000, variants=3, allocation=0.5)
+        >>> split.exact_control, split.exact_treatment
+        (5000.0, 2500.0)
+        """
+        check_positive(total, "total")
+        check_positive(allocation, "allocation")
+        if variants < 2:
+            raise ValueError(f"variants is {variants}; it must be at least 2.")
+        return cls(plain(np.asarray(total) / (1 + (variants - 1) * allocation)), allocation, variants - 1)
 
     @property
     def control(self) -> Any:
@@ -158,6 +261,11 @@ class RequiredUnits:
     def total(self) -> Any:
         """Units of all variants, each rounded up."""
         return self.control + self.treatments * self.treatment
+
+    @property
+    def exact_treatment(self) -> Any:
+        """Units of each treatment, before rounding up."""
+        return self.allocation * self.exact_control
 
     @property
     def exact_total(self) -> Any:
@@ -203,6 +311,10 @@ def required_days(units: int, *, units_per_day: float, window_days: int = 0) -> 
     window_days : int
         Days for which a unit's outcome is counted, at least 0.
 
+    Returns
+    -------
+    RequiredDays
+
     Raises
     ------
     ValueError
@@ -218,142 +330,109 @@ def required_days(units: int, *, units_per_day: float, window_days: int = 0) -> 
     >>> plan.enrolment_days, plan.days
     (14, 21)
     """
-    check_positive("units", units)
-    check_positive("units_per_day", units_per_day)
-    if not (window_days >= 0 and window_days == math.floor(window_days)):
+    check_positive(units, "units")
+    check_positive(units_per_day, "units_per_day")
+    if not (window_days >= 0 and window_days % 1 == 0):
         raise ValueError(f"window_days is {window_days}; it must be a whole number of days, at least 0.")
     return RequiredDays(7 * math.ceil(units / units_per_day / 7 * (1 - 1e-12)), int(window_days))
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Raise where a number, or one of an array, is not above 0 and finite.
+def units_by_day(days: Any, *, units_per_day: float, window_days: int = 0, enrolment_days: float = math.inf) -> Any:
+    """Return how many units have entered and have their windows over after so many days.
+
+    Parameters
+    ----------
+    days : float or array
+        Days since the start, at least 0.
+    units_per_day : float
+        New units on an average day, above 0.
+    window_days : int
+        Days for which a unit's outcome is counted, at least 0.
+    enrolment_days : float
+        Days during which units enter; default no end.
+
+    Returns
+    -------
+    float or array
+
+    Raises
+    ------
+    ValueError
+        If an argument is not what it must be.
 
     Examples
     --------
-    >>> check_positive("sd", -1.0)
-    Traceback (most recent call last):
-        ...
-    ValueError: sd is -1.0; it must be a number above 0.
+    >>> units_by_day([7, 14, 21, 28], units_per_day=5_000, window_days=7, enrolment_days=14)
+    array([    0., 35000., 70000., 70000.])
     """
-    if not np.all((np.asarray(value) > 0) & np.isfinite(value)):
-        raise ValueError(f"{name} is {value}; it must be a number above 0.")
+    check_positive(units_per_day, "units_per_day")
+    if not (np.all(np.asarray(days) >= 0) and np.all(np.isfinite(days))):
+        raise ValueError(f"days is {days}; it must be at least 0.")
+    if not 0 <= window_days < math.inf:
+        raise ValueError(f"window_days is {window_days}; it must be at least 0.")
+    if not enrolment_days > 0:
+        raise ValueError(f"enrolment_days is {enrolment_days}; it must be above 0.")
+    return plain(units_per_day * np.clip(np.asarray(days, dtype=float) - window_days, 0.0, enrolment_days))
 
 
-def check_share(name: str, value: Any) -> None:
-    """Raise where a share of units, or one of an array, is not between 0 and 1.
+def treated_share(share: Any, *, effect: Any = None, relative_effect: Any = None) -> Any:
+    """Return the share of units that a treatment makes of the control's.
+
+    Parameters
+    ----------
+    share : float or array, in (0, 1)
+        Of the control.
+    effect, relative_effect : float or array
+        One of the two: added to the share, or a part of it.
+
+    Returns
+    -------
+    float or array
+
+    Raises
+    ------
+    ValueError
+        If not exactly one effect is given, or it leads out of the shares between 0 and 1.
 
     Examples
     --------
-    >>> check_share("share", 5)
-    Traceback (most recent call last):
-        ...
-    ValueError: share is 5; it must be between 0 and 1.
+    >>> round(treated_share(0.05, effect=-0.01), 4), round(treated_share(0.05, relative_effect=0.1), 4)
+    (0.04, 0.055)
     """
-    if not np.all((np.asarray(value) > 0) & (np.asarray(value) < 1)):
-        raise ValueError(f"{name} is {value}; it must be between 0 and 1.")
+    check_share(share, "share")
+    if (effect is None) == (relative_effect is None):
+        raise ValueError(f"effect is {effect} and relative_effect {relative_effect}; exactly one must be given.")
+    base = np.asarray(share, dtype=float)
+    treated = base + effect if relative_effect is None else base * (1 + np.asarray(relative_effect, dtype=float))
+    check_share(treated, "the treatment's share")
+    return plain(treated)
 
 
-def check_target(power: float, alpha: float, alternative: str) -> None:
-    """Raise where ``power`` is no target: a test reaches its own ``alpha`` with no units at all.
+def margin_of_change(change: float) -> tuple[float, Better]:
+    """Return the margin, and which way of the metric is good, of the worst change that is tolerated.
+
+    Parameters
+    ----------
+    change : float
+        Not 0: negative where a fall is bad, positive where a rise is.
+
+    Returns
+    -------
+    tuple of float and {"higher", "lower"}
+
+    Raises
+    ------
+    ValueError
+        If ``change`` is 0 or not finite.
 
     Examples
     --------
-    >>> check_target(80, 0.05, "two-sided")
-    Traceback (most recent call last):
-        ...
-    ValueError: power is 80; it must be above alpha (0.05) and below 1.
+    >>> margin_of_change(-0.4), margin_of_change(0.005)
+    ((0.4, 'higher'), (0.005, 'lower'))
     """
-    check_choices(alpha, alternative)
-    if not alpha < power < 1:
-        raise ValueError(f"power is {power}; it must be above alpha ({alpha}) and below 1.")
-
-
-def check_counted(counted: str) -> None:
-    """Raise where ``counted`` does not say which significant results make the power.
-
-    Examples
-    --------
-    >>> check_counted("both")
-    Traceback (most recent call last):
-        ...
-    ValueError: counted is 'both'; it must be 'effect side' or 'either side'.
-    """
-    if counted not in ("effect side", "either side"):
-        raise ValueError(f"counted is {counted!r}; it must be 'effect side' or 'either side'.")
-
-
-def check_inflation(inflation: float) -> None:
-    """Raise where ``inflation`` is below 1: more looks never need fewer units at the last one.
-
-    Examples
-    --------
-    >>> check_inflation(0.9)
-    Traceback (most recent call last):
-        ...
-    ValueError: inflation is 0.9; it must be at least 1.
-    """
-    if not 1 <= inflation < math.inf:
-        raise ValueError(f"inflation is {inflation}; it must be at least 1.")
-
-
-def directed(effect: Any, alternative: str) -> np.ndarray:
-    """Return an effect as positive where it lies on the side that the test looks for.
-
-    Examples
-    --------
-    >>> float(directed(-0.5, "two-sided")), float(directed(-0.5, "less")), float(directed(-0.5, "greater"))
-    (0.5, 0.5, -0.5)
-    """
-    effect = np.asarray(effect, dtype=float)
-    return np.abs(effect) if alternative == "two-sided" else effect if alternative == "greater" else -effect
-
-
-def check_effect(effect: Any, alternative: str, name: str = "effect") -> None:
-    """Raise where no number of units suffices, as the effect is zero or on the side that the test does not look for.
-
-    Examples
-    --------
-    >>> check_effect(-0.5, "greater")
-    Traceback (most recent call last):
-        ...
-    ValueError: effect is -0.5; with alternative 'greater' it must be above 0.
-    """
-    distance = directed(effect, alternative)
-    if not np.all((distance > 0) & np.isfinite(distance)):
-        must = {"two-sided": "a number other than 0", "greater": "above 0", "less": "below 0"}[alternative]
-        raise ValueError(f"{name} is {effect}; with alternative {alternative!r} it must be {must}.")
-
-
-def check_relative(relative_effect: float, mean: float) -> None:
-    """Raise where ``mean`` is not above 0, so that nothing is relative to it, or a mean would fall to 0 or below.
-
-    Examples
-    --------
-    >>> check_relative(-1.5, 10.0)
-    Traceback (most recent call last):
-        ...
-    ValueError: relative_effect is -1.5; it must be above -1.
-    """
-    check_positive("mean", mean)
-    if not -1 < relative_effect < math.inf:
-        raise ValueError(f"relative_effect is {relative_effect}; it must be above -1.")
-
-
-def distance_from_margin(effect: float, margin: float, better: str) -> float:
-    """Return how far a true effect lies on the safe side of a margin.
-
-    Examples
-    --------
-    >>> distance_from_margin(0.1, 0.5, "lower"), distance_from_margin(0.1, 0.5, "higher")
-    (0.4, 0.6)
-    """
-    check_positive("margin", margin)
-    if better not in ("higher", "lower"):
-        raise ValueError(f"better is {better!r}; it must be 'higher' or 'lower'.")
-    distance = margin + effect if better == "higher" else margin - effect
-    if not distance > 0:
-        raise ValueError(f"effect is {effect}; it must lie within the margin, {margin}.")
-    return distance
+    if change == 0 or not math.isfinite(change):
+        raise ValueError(f"change is {change}; it must be a number other than 0.")
+    return abs(change), "higher" if change < 0 else "lower"
 
 
 def _of_variance(mean: float, m2: float, n: int) -> Baseline | NotComputed:

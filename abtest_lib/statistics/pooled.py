@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 from scipy.special import gammaln
 
@@ -15,7 +16,9 @@ from abtest_lib.statistics.estimates import MeanEstimate, NotComputed
 from abtest_lib.statistics.inference import Comparison, compare_estimates
 from abtest_lib.statistics.intervals import log_ratio_interval
 from abtest_lib.statistics.moments import Moments
-from abtest_lib.statistics.tails import Alternative, Interval, check_choices
+from abtest_lib.statistics.tails import Alternative, Interval, check_choices, check_counts
+
+Deviation = Literal["pooled", "average", "control"]
 
 
 def pooled_estimates(control: Moments, treatment: Moments) -> tuple[MeanEstimate, MeanEstimate] | NotComputed:
@@ -30,6 +33,10 @@ def pooled_estimates(control: Moments, treatment: Moments) -> tuple[MeanEstimate
     tuple of MeanEstimate, or NotComputed
         Each with ``n_control + n_treatment - 2`` degrees of freedom. NotComputed when a variant has no units, both
         have one, a value is not finite, or nothing varies.
+
+    References
+    ----------
+    .. [1] Student (1908), Biometrika 6(1). doi:10.1093/biomet/6.1.1
 
     Examples
     --------
@@ -122,6 +129,10 @@ def student_log_ratio_interval(
     -----
     Pools each variant's variance over its squared mean; the t quantile has n_c + n_t - 2 degrees of freedom.
 
+    References
+    ----------
+    .. [1] Katz, Baptista, Azen, Pike (1978), Biometrics 34(3). doi:10.2307/2530610
+
     Examples
     --------
     >>> low, high = student_log_ratio_interval(Moments(30, 2.0, 20.0), Moments(50, 3.0, 100.0))
@@ -141,18 +152,62 @@ def student_log_ratio_interval(
     return log_ratio_interval(*scaled, alpha=alpha, alternative=alternative, df=estimates[0].df)
 
 
-def cohens_d(control: Moments, treatment: Moments) -> float | NotComputed:
+def cohens_d(control: Moments, treatment: Moments, *, deviation: Deviation = "pooled") -> float | NotComputed:
     """Return the effect in standard deviations of a unit.
 
     Parameters
     ----------
     control, treatment : Moments
-        Of one value a unit.
+        Of one value a unit; ``Moments.from_counts`` where values are 0 or 1.
+    deviation : {"pooled", "average", "control"}
+        Which standard deviation: that of all units around their variant's mean (Cohen's d), which needs equal
+        variances; the root of both variances' mean (Bonett), which does not, nor does it depend on the allocation; or
+        the control's alone (Glass's delta), where the treatment may change the spread.
 
     Returns
     -------
     float or NotComputed
-        Treatment minus control over the pooled standard deviation; NotComputed as ``pooled_estimates``.
+        Treatment minus control over the standard deviation. NotComputed as ``pooled_estimates``; with "average" and
+        "control" also when a variant whose variance is needed has fewer than two units or none.
+
+    Raises
+    ------
+    ValueError
+        If ``deviation`` is not known.
+
+    References
+    ----------
+    .. [1] Cohen (1988), Statistical Power Analysis for the Behavioral Sciences, 2nd ed. doi:10.4324/9780203771587
+    .. [2] Bonett (2008), Psychological Methods 13(2), 99-109. doi:10.1037/1082-989X.13.2.99
+
+    Examples
+    --------
+    >>> control, treatment = Moments(3, 2.0, 2.0), Moments(5, 4.0, 10.0)
+    >>> [round(cohens_d(control, treatment, deviation=each), 4) for each in ("pooled", "average", "control")]
+    [1.4142, 1.5119, 2.0]
+    """
+    if deviation not in ("pooled", "average", "control"):
+        raise ValueError(f"deviation is {deviation!r}; it must be 'pooled', 'average' or 'control'.")
+    return _standardised(control, treatment, deviation)
+
+
+def cohens_h(successes_control: int, n_control: int, successes_treatment: int, n_treatment: int) -> float | NotComputed:
+    """Return the effect on a share on the arcsine scale, on which its variance does not depend on the share.
+
+    Parameters
+    ----------
+    successes_control, n_control, successes_treatment, n_treatment : int
+        Units with the outcome, and all units, of each variant.
+
+    Returns
+    -------
+    float or NotComputed
+        2 arcsin √p_t - 2 arcsin √p_c, between -π and π. NotComputed when a variant has no units.
+
+    Raises
+    ------
+    ValueError
+        If counts are not those of units and of successes among them.
 
     References
     ----------
@@ -160,13 +215,15 @@ def cohens_d(control: Moments, treatment: Moments) -> float | NotComputed:
 
     Examples
     --------
-    >>> round(cohens_d(Moments(3, 2.0, 2.0), Moments(5, 4.0, 10.0)), 4)
-    1.4142
+    >>> round(cohens_h(155, 5_000, 190, 5_000), 4)
+    0.0384
     """
-    estimates = pooled_estimates(control, treatment)
-    if isinstance(estimates, NotComputed):
-        return estimates
-    return (treatment.mean - control.mean) / math.sqrt(estimates[0].squared_error * control.n)
+    check_counts(successes_control, n_control, "successes_control", "n_control")
+    check_counts(successes_treatment, n_treatment, "successes_treatment", "n_treatment")
+    if n_control == 0 or n_treatment == 0:
+        return NotComputed(f"{'control' if n_control == 0 else 'treatment'} has no units")
+    control, treatment = successes_control / n_control, successes_treatment / n_treatment
+    return 2 * math.asin(math.sqrt(treatment)) - 2 * math.asin(math.sqrt(control))
 
 
 def hedges_g(control: Moments, treatment: Moments) -> float | NotComputed:
@@ -195,10 +252,25 @@ def hedges_g(control: Moments, treatment: Moments) -> float | NotComputed:
     >>> round(hedges_g(Moments(3, 2.0, 2.0), Moments(5, 4.0, 10.0)), 4)
     1.2284
     """
-    d = cohens_d(control, treatment)
+    d = _standardised(control, treatment, "pooled")
     if isinstance(d, NotComputed):
         return d
     df = control.n + treatment.n - 2
     if df < 2:
         return NotComputed("control and treatment have 3 units in all; the correction needs at least 4")
     return d * math.exp(gammaln(df / 2) - gammaln((df - 1) / 2)) / math.sqrt(df / 2)
+
+
+def _standardised(control: Moments, treatment: Moments, deviation: Deviation) -> float | NotComputed:
+    estimates = pooled_estimates(control, treatment)
+    if isinstance(estimates, NotComputed):
+        return estimates
+    effect = treatment.mean - control.mean
+    if deviation == "pooled":
+        return effect / math.sqrt(estimates[0].squared_error * control.n)
+    needed = {"control": control, "treatment": treatment} if deviation == "average" else {"control": control}
+    for name, arm in needed.items():
+        if arm.n < 2:
+            return NotComputed(f"{name} has 1 unit; a variance needs at least 2")
+    variance = sum(arm.variance for arm in needed.values()) / len(needed)
+    return effect / math.sqrt(variance) if variance > 0 else NotComputed("no value varies in control")

@@ -14,18 +14,18 @@ import numpy as np
 from scipy.special import nctdtr, ndtr, ndtri
 
 from abtest_lib.statistics.estimates import MeanEstimate, NotComputed, welch_df
-from abtest_lib.statistics.multiplicity import bonferroni_alpha
-from abtest_lib.statistics.planning import (
-    RequiredUnits,
+from abtest_lib.statistics.planning import RequiredUnits
+from abtest_lib.statistics.planning_checks import (
+    Family,
     check_counted,
     check_effect,
     check_inflation,
-    check_positive,
     check_relative,
     check_target,
+    comparison_alpha,
     directed,
 )
-from abtest_lib.statistics.tails import Alternative, critical_value, plain
+from abtest_lib.statistics.tails import Alternative, check_positive, critical_value, plain
 
 MeansTest = Literal["welch", "student", "z"]
 Counted = Literal["effect side", "either side"]
@@ -42,6 +42,7 @@ def power_means(
     alpha: float = 0.05,
     alternative: Alternative = "two-sided",
     treatments: int = 1,
+    family: Family = "bonferroni",
     counted: Counted = "effect side",
 ) -> Any:
     """Return how probable it is that an effect on a mean is shown.
@@ -62,7 +63,9 @@ def power_means(
         Shared by the comparisons of all treatments.
     alternative : {"two-sided", "greater", "less"}
     treatments : int
-        Treatments, each compared with the control at ``alpha / treatments`` (Bonferroni), at least 1.
+        Treatments, each compared with the control, at least 1.
+    family : {"bonferroni", "dunnett"}
+        How they share ``alpha``: ``alpha / treatments`` each, or Dunnett's level, which needs fewer units.
     counted : {"effect side", "either side"}
         "effect side" does not count a significant result that points the wrong way.
 
@@ -94,7 +97,10 @@ def power_means(
     check_counted(counted)
     _check_units(n_control, n_treatment)
     error, df = _error(test, n_control, n_treatment, sd, sd_treatment)
-    critical = critical_value(bonferroni_alpha(alpha, treatments), alternative, df)
+    level = comparison_alpha(
+        alpha, treatments, family=family, alternative=alternative, allocation=np.divide(n_treatment, n_control)
+    )
+    critical = critical_value(level, alternative, df)
     shift = directed(effect, alternative) / error
     power = _beyond(shift, critical, df)
     if counted == "either side" and alternative == "two-sided":
@@ -113,6 +119,7 @@ def required_units_means(
     alternative: Alternative = "two-sided",
     allocation: float = 1.0,
     treatments: int = 1,
+    family: Family = "bonferroni",
     inflation: float = 1.0,
 ) -> RequiredUnits:
     """Return how many units it takes to show an effect on a mean.
@@ -121,14 +128,18 @@ def required_units_means(
     ----------
     effect : float or array
         Difference that shall be shown, in the metric's unit, not 0; ``Baseline.effect`` of a relative one.
-    sd, sd_treatment, test, alpha, alternative, treatments
+    sd, sd_treatment, test
         See ``power_means``.
     power : float, in (alpha, 1)
         Of each comparison.
+    alpha, alternative
+        See ``power_means``.
     allocation : float
         Units of a treatment for each unit of the control, above 0.
+    treatments, family
+        See ``power_means``.
     inflation : float
-        Maximum units of a group-sequential design over those of one look, at least 1.
+        Maximum units of a group-sequential design over those of one look, at least 1; ``looks_inflation`` has it.
 
     Returns
     -------
@@ -150,10 +161,10 @@ def required_units_means(
     >>> required_units_means(0.5, sd=4.0, allocation=2.0, treatments=2, inflation=1.03).total
     4708
     """
-    alpha = bonferroni_alpha(alpha, treatments)
+    alpha = comparison_alpha(alpha, treatments, family=family, alternative=alternative, allocation=allocation)
     check_target(power, alpha, alternative)
     check_effect(effect, alternative)
-    check_positive("allocation", allocation)
+    check_positive(allocation, "allocation")
     check_inflation(inflation)
     distance = directed(effect, alternative)
     # The error of one unit of the control and ``allocation`` of the treatment.
@@ -181,15 +192,20 @@ def minimum_detectable_means(
     alpha: float = 0.05,
     alternative: Alternative = "two-sided",
     treatments: int = 1,
+    family: Family = "bonferroni",
     inflation: float = 1.0,
 ) -> Any:
     """Return the smallest effect on a mean that is shown with the given power.
 
     Parameters
     ----------
-    n_control, n_treatment, sd, sd_treatment, test, alpha, alternative, treatments
+    n_control, n_treatment, sd, sd_treatment, test
         See ``power_means``.
-    power, inflation
+    power
+        See ``required_units_means``.
+    alpha, alternative, treatments, family
+        See ``power_means``.
+    inflation
         See ``required_units_means``.
 
     Returns
@@ -202,13 +218,18 @@ def minimum_detectable_means(
     ValueError
         If an argument is not what it must be.
 
+    References
+    ----------
+    .. [1] Cohen (1988), Statistical Power Analysis, 2nd ed. doi:10.4324/9780203771587
+
     Examples
     --------
     >>> round(minimum_detectable_means(n_control=300, n_treatment=300, sd=4.0), 4)
     0.9165
     """
     _check_units(n_control, n_treatment)
-    alpha = bonferroni_alpha(alpha, treatments)
+    ratio = np.divide(n_treatment, n_control)
+    alpha = comparison_alpha(alpha, treatments, family=family, alternative=alternative, allocation=ratio)
     check_target(power, alpha, alternative)
     check_inflation(inflation)
     n_control, n_treatment = np.asarray(n_control) / inflation, np.asarray(n_treatment) / inflation
@@ -231,7 +252,13 @@ def power_relative_means(relative_effect: float, *, mean: float, sd: float, **op
     mean, sd : float
         Of the control, above 0; ``sd`` is the treatment's too. ``Baseline.of_share`` has those of a share.
     **options
-        ``n_control``, ``n_treatment``, ``alpha``, ``alternative``, ``treatments``, ``counted`` of ``power_means``.
+        ``n_control``, ``n_treatment``, ``alpha``, ``alternative``, ``treatments``, ``family``,
+        ``counted`` of ``power_means``.
+
+    Returns
+    -------
+    float
+        In [0, 1].
 
     Raises
     ------
@@ -268,14 +295,17 @@ def minimum_detectable_relative_means(
     alpha: float = 0.05,
     alternative: Alternative = "two-sided",
     treatments: int = 1,
+    family: Family = "bonferroni",
 ) -> float | NotComputed:
     """Return the smallest relative effect that a test of its delta-method statistic shows with the given power.
 
     Parameters
     ----------
-    mean, sd, n_control, n_treatment, alpha, alternative, treatments
+    mean, sd, n_control, n_treatment
         See ``power_relative_means``.
     power : float, in (alpha, 1)
+    alpha, alternative, treatments, family
+        See ``power_relative_means``.
 
     Returns
     -------
@@ -288,6 +318,10 @@ def minimum_detectable_relative_means(
     ValueError
         If an argument is not what it must be.
 
+    References
+    ----------
+    .. [1] Deng, Knoblich, Lu (2018), KDD. doi:10.1145/3219819.3219919
+
     Examples
     --------
     >>> sample = {"n_control": 2_500, "n_treatment": 2_500}
@@ -295,9 +329,10 @@ def minimum_detectable_relative_means(
     0.0322
     """
     check_relative(0.0, mean)
-    check_positive("sd", sd)
+    check_positive(sd, "sd")
     _check_units(n_control, n_treatment)
-    alpha = bonferroni_alpha(alpha, treatments)
+    ratio = np.divide(n_treatment, n_control)
+    alpha = comparison_alpha(alpha, treatments, family=family, alternative=alternative, allocation=ratio)
     check_target(power, alpha, alternative)
     quantile = critical_value(alpha, alternative) + ndtri(power)
     of_control, of_treatment = (quantile * sd / mean) ** 2 / n_control, (quantile * sd / mean) ** 2 / n_treatment
@@ -323,8 +358,8 @@ def _error(test: str, n_control: Any, n_treatment: Any, sd: Any, sd_treatment: A
     if test == "student" and sd_treatment is not None:
         raise ValueError(f"sd_treatment is {sd_treatment}; test 'student' takes it to be that of the control.")
     sd_treatment = sd if sd_treatment is None else sd_treatment
-    check_positive("sd", sd)
-    check_positive("sd_treatment", sd_treatment)
+    check_positive(sd, "sd")
+    check_positive(sd_treatment, "sd_treatment")
     n_control, n_treatment = np.asarray(n_control, dtype=float), np.asarray(n_treatment, dtype=float)
     control = MeanEstimate(0.0, np.square(sd) / n_control, n_control - 1)
     treatment = MeanEstimate(0.0, np.square(sd_treatment) / n_treatment, n_treatment - 1)

@@ -271,7 +271,8 @@ def bracketed_quantile_estimate(
     Raises
     ------
     ValueError
-        If ``p`` is not in (0, 1), a count is below 1, or ``bracket`` is upside down.
+        If ``p`` is not in (0, 1), a count is not a whole number of at least 1, ``bracket`` is not two numbers or upside
+        down, or ``share_squared_error`` is negative.
 
     Notes
     -----
@@ -289,10 +290,13 @@ def bracketed_quantile_estimate(
     (0.492, 1499)
     """
     _check_share(p)
-    if n < 1 or bracket_n < 1:
-        raise ValueError(f"n is {n} and bracket_n is {bracket_n}; both must be at least 1.")
-    if bracket[0] > bracket[1]:
-        raise ValueError(f"bracket is {bracket}; its lower end must not be above its upper.")
+    for name, count in (("n", n), ("bracket_n", bracket_n)):
+        if not (count >= 1 and count % 1 == 0):
+            raise ValueError(f"{name} is {count}; it must be a whole number, at least 1.")
+    if len(bracket) != 2 or bracket[0] > bracket[1]:
+        raise ValueError(f"bracket is {bracket}; it must be two quantiles, the lower not above the upper.")
+    if share_squared_error is not None and not 0 <= share_squared_error < math.inf:
+        raise ValueError(f"share_squared_error is {share_squared_error}; a variance must be at least 0.")
     z = critical_value(BRACKET_ALPHA)
     if n <= z * z * max(p / (1 - p), (1 - p) / p):
         return NotComputed(f"{n} values are too few to bracket the quantile at {p}")

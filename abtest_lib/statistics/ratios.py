@@ -36,7 +36,7 @@ def unit_totals(values: Iterable[float], units: Iterable[Any]) -> tuple[np.ndarr
     Returns
     -------
     tuple of array
-        Sums and counts, in the order of the sorted units.
+        Sums and counts, in the order of the sorted units; the sum is nan where a value is.
 
     Raises
     ------
@@ -104,6 +104,10 @@ def linearised_with_covariate(arm: JointMoments) -> CoMoments | NotComputed:
     ValueError
         If there are not four columns.
 
+    References
+    ----------
+    .. [1] Deng, Knoblich, Lu (2018), KDD. doi:10.1145/3219819.3219919
+
     Examples
     --------
     >>> arm = JointMoments.from_values([1, 2, 4], [2, 4, 6], [1, 1, 3], [2, 2, 4])
@@ -121,6 +125,56 @@ def linearised_with_covariate(arm: JointMoments) -> CoMoments | NotComputed:
     outcome = Moments(arm.n, arm.means[0] / arm.means[1], _form(post, arm.scatter, post))
     covariate = Moments(arm.n, arm.means[2] / arm.means[3], _form(pre, arm.scatter, pre))
     return CoMoments(outcome, covariate, float(post @ np.array(arm.scatter) @ pre))
+
+
+def linearised_columns(
+    arm: JointMoments, *, ratio: float | None = None, denominator: float | None = None
+) -> JointMoments | NotComputed:
+    """Return the joint moments of what each unit adds to a ratio and of the covariates beside it.
+
+    Parameters
+    ----------
+    arm : JointMoments
+        Columns: numerator, denominator, and any number of covariates.
+    ratio, denominator : float, optional
+        Ratio, and mean denominator, around which to linearise; default those of ``arm``. Strata of one variant need
+        those of the whole variant.
+
+    Returns
+    -------
+    JointMoments or NotComputed
+        Columns: what a unit adds, ratio + (numerator - ratio * denominator) / mean denominator, then the covariates.
+        NotComputed when the denominator is zero in total, or a value was not finite.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two columns.
+
+    References
+    ----------
+    .. [1] Deng, Knoblich, Lu (2018), KDD. doi:10.1145/3219819.3219919
+
+    Examples
+    --------
+    >>> linearised_columns(JointMoments.from_values([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [5.0, 6.0, 7.0]))
+    JointMoments(n=3, means=(0.5, 6.0), scatter=((0.0, 0.0), (0.0, 2.0)))
+    """
+    if len(arm.means) < 2:
+        raise ValueError(f"arm has {len(arm.means)} column; it must have at least 2, numerator and denominator.")
+    denominator = arm.means[1] if denominator is None else denominator
+    if not (arm.finite and math.isfinite(denominator)):
+        return NotComputed("a value is not a finite number")
+    if denominator == 0:
+        return NotComputed("the denominator is zero in total")
+    ratio = arm.means[0] / denominator if ratio is None else ratio
+    gradient = _gradient(ratio * denominator, denominator)
+    scatter = np.array(arm.scatter)
+    own = _form(gradient, scatter[:2, :2], gradient)
+    shared = gradient @ scatter[:2, 2:]
+    mean = ratio + (arm.means[0] - ratio * arm.means[1]) / denominator
+    columns = np.block([[np.array([[own]]), shared[None, :]], [shared[:, None], scatter[2:, 2:]]])
+    return JointMoments(arm.n, (mean, *arm.means[2:]), tuple(tuple(float(entry) for entry in row) for row in columns))
 
 
 def ratio_estimate(arm: CoMoments, *, numerator_ddof: int = 1) -> MeanEstimate | NotComputed:
@@ -147,6 +201,10 @@ def ratio_estimate(arm: CoMoments, *, numerator_ddof: int = 1) -> MeanEstimate |
     -----
     (s_mm - 2 R s_md + R² s_dd) / (n d²), s with divisor n - 1, d the mean denominator. Times (n - 1) / n it is the
     cluster-robust variance CR0 of the regression of events on the variant.
+
+    References
+    ----------
+    .. [1] Deng, Knoblich, Lu (2018), KDD. doi:10.1145/3219819.3219919
 
     Examples
     --------
@@ -224,12 +282,16 @@ def equal_weight_theta(control: CoMoments, treatment: CoMoments) -> float:
     Returns
     -------
     float
-        0 where the covariate is constant in both variants.
+        0 where the covariate is constant in both variants, nan where a value was not finite.
 
     Raises
     ------
     ValueError
         If a variant has fewer than two units.
+
+    References
+    ----------
+    .. [1] Deng, Xu, Kohavi, Walker (2013), WSDM. doi:10.1145/2433396.2433413
 
     Examples
     --------
@@ -267,6 +329,10 @@ def adjusted_ratio_estimates(
     ValueError
         If there are not four columns.
 
+    References
+    ----------
+    .. [1] Deng, Xu, Kohavi, Walker (2013), WSDM. doi:10.1145/2433396.2433413
+
     Examples
     --------
     >>> arms = [JointMoments.from_values([1, 2, 4], [2, 4, 6], [1, 1, 3], [2, 2, 4]),
@@ -274,6 +340,8 @@ def adjusted_ratio_estimates(
     >>> [round(arm.mean, 3) for arm in adjusted_ratio_estimates(*arms, theta=0.5)]
     [0.594, 0.683]
     """
+    if not math.isfinite(theta):
+        raise ValueError(f"theta is {theta}; it must be a finite number.")
     linear = [linearised_with_covariate(arm) for arm in (control, treatment)]
     for name, arm in zip(("control", "treatment"), linear, strict=True):
         if isinstance(arm, NotComputed):

@@ -81,6 +81,10 @@ def compare_by_ancova(
     s² = residual sum of squares / (n - 3); variance of the effect s² (1 / n_c + 1 / n_t + (x_t - x_c)² / X), with X the
     covariate's sum of squared deviations within variants.
 
+    References
+    ----------
+    .. [1] Lin (2013), Annals of Applied Statistics 7(1). doi:10.1214/12-AOAS583
+
     Examples
     --------
     >>> control = CoMoments.from_values([9.0, 11.0, 10.0, 12.0, 8.0], [4.0, 6.0, 4.5, 7.0, 3.5])
@@ -93,7 +97,7 @@ def compare_by_ancova(
     arms = (control, treatment)
     if min(arm.n for arm in arms) < 1 or control.n + treatment.n < 4:
         return NotComputed(f"control has {control.n} and treatment {treatment.n} units; both are needed, 4 in all")
-    if not all(math.isfinite(v) for arm in arms for v in (arm.outcome.mean, arm.outcome.m2, arm.covariate.m2)):
+    if not all(math.isfinite(v) for arm in arms for v in _numbers(arm)):
         return NotComputed("a value is not a finite number")
     if not (control.covariate_varies or treatment.covariate_varies):
         return NotComputed("the covariate is constant in both variants")
@@ -155,35 +159,61 @@ def compare_by_lin_regression(
     (2.232, 0.289, 4)
     """
     check_choices(alpha, alternative)
-    if variance not in ("HC0", "HC2", "HC3"):
-        raise ValueError(f"variance is {variance!r}; it must be 'HC0', 'HC2' or 'HC3'.")
-    y, arm = np.asarray(outcomes, dtype=float), np.asarray(treated, dtype=float)
-    x = np.asarray(covariates, dtype=float)
-    x = x.reshape(len(x), -1)
-    if not len(y) == len(arm) == len(x):
-        raise ValueError(f"outcomes, treated and covariates have {len(y)}, {len(arm)} and {len(x)} rows; all the same.")
-    if not np.isin(arm, (0.0, 1.0)).all():
-        raise ValueError("treated has values other than 0 and 1; it must be 1 for treatment and 0 for control.")
-    if not (np.isfinite(y).all() and np.isfinite(x).all()):
-        return NotComputed("a value is not a finite number")
-    centred = x - x.mean(axis=0)
-    design = np.column_stack([np.ones(len(y)), arm, centred, centred * arm[:, None]])
-    df = len(y) - design.shape[1]
-    if df < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
-        return NotComputed("the covariates cannot be told from each other or from the variant with so few units")
-    basis, triangle = np.linalg.qr(design)
-    coefficients = np.linalg.solve(triangle, basis.T @ y)
-    leverage = np.square(basis).sum(axis=1)
-    residuals = y - design @ coefficients
-    if variance != "HC0" and (leverage > 1 - 1e-10).any():
-        return NotComputed("a unit alone decides a coefficient, so its residual says nothing")
-    weights = (1 - leverage) ** -{"HC0": 0, "HC2": 1, "HC3": 2}[variance]
-    influence = np.linalg.solve(triangle, basis.T)[1]
-    squared_error = float((np.square(influence * residuals) * weights).sum())
-    if squared_error <= 1e-26 * float(np.square(y).sum()):
-        return NotComputed("the covariates leave no variance in control or treatment")
+    y, arm, x = _table(outcomes, treated, covariates, variance)
     method = f"regression with interactions (Lin), {variance}, t test"
-    return _effect(float(coefficients[1]), math.sqrt(squared_error), df, alpha, alternative, method)
+    return _robust_effect(y, arm, x, True, variance, alpha, alternative, method)
+
+
+def compare_by_robust_ancova(
+    outcomes: Any,
+    treated: Any,
+    covariates: Any,
+    *,
+    variance: Heteroscedastic = "HC2",
+    alpha: float = 0.05,
+    alternative: Alternative = "two-sided",
+) -> RegressionEffect | NotComputed:
+    """Compare means by regression on variant and covariates, with a variance that variants may differ in.
+
+    The effect is that of ``covariates.compare_means_with_covariates``, which needs moments only and whose error differs
+    by terms of order 1 / n. This one is for those who must match a regression, one row a unit.
+
+    Parameters
+    ----------
+    outcomes : array, n values
+    treated : array, n values of 0 or 1
+    covariates : array, n values or n rows of k
+        Fixed before the unit's exposure.
+    variance : {"HC0", "HC2", "HC3"}
+        As for ``compare_by_lin_regression``.
+    alpha : float, in (0, 1)
+    alternative : {"two-sided", "greater", "less"}
+
+    Returns
+    -------
+    RegressionEffect or NotComputed
+        As for ``compare_by_lin_regression``.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, ``treated`` is not 0 or 1, or ``variance``, ``alpha`` or ``alternative`` is not known.
+
+    References
+    ----------
+    .. [1] MacKinnon, White (1985), Journal of Econometrics 29(3). doi:10.1016/0304-4076(85)90158-7
+
+    Examples
+    --------
+    >>> y, x = [9.0, 11.0, 10.0, 12.0, 12.0, 14.0, 13.0, 11.5], [4.0, 6.0, 4.5, 7.0, 5.0, 6.5, 6.0, 3.5]
+    >>> result = compare_by_robust_ancova(y, [0, 0, 0, 0, 1, 1, 1, 1], x)
+    >>> round(result.effect, 3), round(result.standard_error, 3), result.df
+    (2.232, 0.259, 5)
+    """
+    check_choices(alpha, alternative)
+    y, arm, x = _table(outcomes, treated, covariates, variance)
+    method = f"analysis of covariance, {variance}, t test"
+    return _robust_effect(y, arm, x, False, variance, alpha, alternative, method)
 
 
 def compare_by_clustered_regression(
@@ -223,7 +253,9 @@ def compare_by_clustered_regression(
 
     References
     ----------
-    .. [1] Bell, McCaffrey (2002), Survey Methodology 28(2), 169-181.
+    .. [1] Bell, McCaffrey (2002), Survey Methodology 28(2), 169-181;
+       extended by doi:10.1080/07350015.2016.1247004
+       https://www150.statcan.gc.ca/n1/pub/12-001-x/2002002/article/9058-eng.pdf
     .. [2] Pustejovsky, Tipton (2018), JBES 36(4). doi:10.1080/07350015.2016.1247004
 
     Examples
@@ -237,7 +269,10 @@ def compare_by_clustered_regression(
         raise ValueError(f"variance is {variance!r}; it must be 'CR0', 'CR1' or 'CR2'.")
     means, squared_error, traces = [], 0.0, [0.0, 0.0]
     units, events = 0, 0.0
-    for name, (sums, sizes) in (("control", control), ("treatment", treatment)):
+    for name, pair in (("control", control), ("treatment", treatment)):
+        if len(pair) != 2:
+            raise ValueError(f"{name} has {len(pair)} entries; it must be sums and counts.")
+        sums, sizes = pair
         total, count = np.asarray(sums, dtype=float), np.asarray(sizes, dtype=float)
         if total.shape != count.shape:
             raise ValueError(f"{name} has {total.size} sums and {count.size} counts; it must have as many of each.")
@@ -302,12 +337,16 @@ def compare_adjusted_relative_by_delta(
     Raises
     ------
     ValueError
-        If ``gradient``, ``ddof``, ``alpha`` or ``alternative`` is not what it must be.
+        If ``theta``, ``gradient``, ``ddof``, ``alpha`` or ``alternative`` is not what it must be.
 
     Notes
     -----
     By the control's covariate the gradient is theta / m_c. By its outcome it is -m_t / m_c² ("expected") or
     -(1 + d) / m_c ("observed"), m the raw means and d the relative effect.
+
+    References
+    ----------
+    .. [1] Deng, Knoblich, Lu (2018), KDD. doi:10.1145/3219819.3219919
 
     Examples
     --------
@@ -320,10 +359,14 @@ def compare_adjusted_relative_by_delta(
     check_choices(alpha, alternative)
     if gradient not in ("expected", "observed"):
         raise ValueError(f"gradient is {gradient!r}; it must be 'expected' or 'observed'.")
+    if ddof not in (0, 1):
+        raise ValueError(f"ddof is {ddof}; it must be 0 or 1.")
+    if not math.isfinite(theta):
+        raise ValueError(f"theta is {theta}; it must be a finite number.")
     for name, arm in (("control", control), ("treatment", treatment)):
         if arm.n < 2:
             return NotComputed(f"{name} has {arm.n} unit{'' if arm.n == 1 else 's'}; a mean needs at least 2")
-        if not all(math.isfinite(v) for v in (arm.outcome.mean, arm.outcome.m2, arm.covariate.mean, arm.covariate.m2)):
+        if not all(math.isfinite(v) for v in _numbers(arm)):
             return NotComputed(f"a value of {name} is not a finite number")
     if control.outcome.mean == 0:
         return NotComputed("the mean of the control is zero")
@@ -362,6 +405,11 @@ def with_ddof(estimate: MeanEstimate, ddof: int) -> MeanEstimate:
         With n - 1 degrees of freedom.
     ddof : {0, 1}
 
+    Returns
+    -------
+    MeanEstimate
+        What is nan stays so.
+
     Raises
     ------
     ValueError
@@ -377,6 +425,57 @@ def with_ddof(estimate: MeanEstimate, ddof: int) -> MeanEstimate:
     return (
         estimate if ddof else replace(estimate, squared_error=estimate.squared_error * estimate.df / (estimate.df + 1))
     )
+
+
+def _table(outcomes: Any, treated: Any, covariates: Any, variance: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if variance not in ("HC0", "HC2", "HC3"):
+        raise ValueError(f"variance is {variance!r}; it must be 'HC0', 'HC2' or 'HC3'.")
+    y, arm = np.asarray(outcomes, dtype=float), np.asarray(treated, dtype=float)
+    x = np.asarray(covariates, dtype=float)
+    if y.ndim != 1 or arm.ndim != 1 or x.ndim not in (1, 2):
+        raise ValueError("outcomes and treated must be flat, and covariates flat or a table of rows.")
+    x = x[:, None] if x.ndim == 1 else x
+    if not len(y) == len(arm) == len(x):
+        raise ValueError(f"outcomes, treated and covariates have {len(y)}, {len(arm)} and {len(x)} rows; all the same.")
+    if not np.isin(arm, (0.0, 1.0)).all():
+        raise ValueError("treated has values other than 0 and 1; it must be 1 for treatment and 0 for control.")
+    return y, arm, x
+
+
+def _robust_effect(
+    y: np.ndarray,
+    arm: np.ndarray,
+    x: np.ndarray,
+    interacted: bool,
+    variance: Heteroscedastic,
+    alpha: float,
+    alternative: Alternative,
+    method: str,
+) -> RegressionEffect | NotComputed:
+    if not (np.isfinite(y).all() and np.isfinite(x).all()):
+        return NotComputed("a value is not a finite number")
+    centred = x - x.mean(axis=0)
+    columns = [centred, centred * arm[:, None]] if interacted else [centred]
+    design = np.column_stack([np.ones(len(y)), arm, *columns])
+    df = len(y) - design.shape[1]
+    if df < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
+        return NotComputed("the covariates cannot be told from each other or from the variant with so few units")
+    basis, triangle = np.linalg.qr(design)
+    coefficients = np.linalg.solve(triangle, basis.T @ y)
+    leverage = np.square(basis).sum(axis=1)
+    residuals = y - design @ coefficients
+    if variance != "HC0" and (leverage > 1 - 1e-10).any():
+        return NotComputed("a unit alone decides a coefficient, so its residual says nothing")
+    weights = (1 - leverage) ** -{"HC0": 0, "HC2": 1, "HC3": 2}[variance]
+    influence = np.linalg.solve(triangle, basis.T)[1]
+    squared_error = float((np.square(influence * residuals) * weights).sum())
+    if squared_error <= 1e-26 * float(np.square(y).sum()):
+        return NotComputed("the covariates leave no variance in control or treatment")
+    return _effect(float(coefficients[1]), math.sqrt(squared_error), df, alpha, alternative, method)
+
+
+def _numbers(arm: CoMoments) -> tuple[float, ...]:
+    return arm.outcome.mean, arm.outcome.m2, arm.covariate.mean, arm.covariate.m2, arm.comoment
 
 
 def _effect(

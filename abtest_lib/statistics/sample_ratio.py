@@ -107,6 +107,11 @@ def exact_sample_ratio_pvalue(observed: Mapping[str, int], weights: Mapping[str,
     -----
     Sums the probabilities of all splits of as many units that are no more likely than the one observed.
 
+    References
+    ----------
+    .. [1] Read, Cressie (1988), Goodness-of-Fit Statistics for Discrete Multivariate Data.
+       doi:10.1007/978-1-4612-4578-0
+
     Examples
     --------
     >>> round(exact_sample_ratio_pvalue({"control": 11, "treatment": 4}, {"control": 1, "treatment": 1}), 6)
@@ -141,6 +146,11 @@ def check_split(observed: Mapping[str, int], weights: Mapping[str, float]) -> in
     observed : mapping of str to int
     weights : mapping of str to float
 
+    Returns
+    -------
+    int
+        Units of all variants.
+
     Raises
     ------
     ValueError
@@ -162,7 +172,7 @@ def check_split(observed: Mapping[str, int], weights: Mapping[str, float]) -> in
         if not (weight > 0 and math.isfinite(weight)):
             raise ValueError(f"weights[{variant!r}] is {weight}; it must be a positive number.")
     for variant, count in observed.items():
-        if not (count >= 0 and count == int(count)):
+        if not (count >= 0 and count % 1 == 0):
             raise ValueError(f"observed[{variant!r}] is {count}; it must be a whole number of units, at least 0.")
     units = sum(observed.values())
     if units == 0:
@@ -195,13 +205,17 @@ def alarm_level(planned_reads: int, false_alarm: float = 0.01) -> float:
     Bonferroni's inequality over the reads. Reads of growing counts are positively dependent, so the true rate is
     lower: at 0.0005 a night, 28 nights give 0.0050 and not 0.014 (docs/statistics.md).
 
+    References
+    ----------
+    .. [1] Dunn (1961), JASA 56(293). doi:10.1080/01621459.1961.10482090
+
     Examples
     --------
     >>> round(alarm_level(planned_reads=20), 6)
     0.0005
     """
-    if planned_reads < 1:
-        raise ValueError(f"planned_reads is {planned_reads}; it must be at least 1.")
+    if not (planned_reads >= 1 and planned_reads % 1 == 0):
+        raise ValueError(f"planned_reads is {planned_reads}; it must be a whole number, at least 1.")
     if not 0 < false_alarm < 1:
         raise ValueError(f"false_alarm is {false_alarm}; it must be between 0 and 1.")
     return false_alarm / planned_reads

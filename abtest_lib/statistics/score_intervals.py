@@ -119,7 +119,8 @@ def mee_interval(
 
     References
     ----------
-    .. [1] Mee (1984), Biometrics 40(4), 1175-1176.
+    .. [1] Mee (1984), Biometrics 40(4), 1175-1176; one of the methods that Newcombe (1998) compares,
+       doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I
 
     Examples
     --------

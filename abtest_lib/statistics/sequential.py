@@ -89,10 +89,15 @@ def crossing_probabilities(
     theta : float
         Effect in units of the statistic at information 1, where its mean is ``theta``; 0 without an effect.
 
+    Returns
+    -------
+    Crossing
+
     Raises
     ------
     ValueError
-        If information does not increase from above 0, or bounds are of another length or in the wrong order.
+        If information does not increase from above 0, ``theta`` is not finite, or bounds are of another length or in
+        the wrong order.
 
     Notes
     -----
@@ -111,6 +116,8 @@ def crossing_probabilities(
     """
     looks = checked_information(information)
     lows, highs = checked_bounds(lower, upper, len(looks))
+    if not abs(theta) < inf:
+        raise ValueError(f"theta is {theta}; it must be a finite number.")
     return crossing_from(Paths.start(theta=theta), looks, lows, highs)
 
 
@@ -137,6 +144,10 @@ def spending_bounds(
     spending_time : sequence of float, k looks, optional
         Fraction at which alpha is spent, such as the share of the days; default ``information``.
 
+    Returns
+    -------
+    SequentialBounds
+
     Raises
     ------
     ValueError
@@ -146,7 +157,8 @@ def spending_bounds(
     Notes
     -----
     A look whose bound would be above 7 has an infinite one, and what it would have spent is left to the next look.
-    A last look beyond fraction 1 spends what is left; looks after it have nothing to spend.
+    A last look beyond fraction 1 spends what is left; looks after it have nothing to spend. One that ends the test
+    short of it does so with ``spending_time`` 1, if what ended it was not the effect seen.
 
     References
     ----------
@@ -157,6 +169,11 @@ def spending_bounds(
     >>> bounds = spending_bounds([0.25, 0.5, 0.75, 1.0])
     >>> [round(z, 4) for z in bounds.upper]
     [4.3326, 2.9631, 2.359, 2.0141]
+
+    Enrolment ended at 70 % of the plan:
+
+    >>> [round(z, 4) for z in spending_bounds([0.25, 0.5, 0.7], spending_time=[0.25, 0.5, 1.0]).upper]
+    [4.3326, 2.9631, 1.9622]
     """
     looks = checked_information(information)
     spent = planned_spending(looks, one_sided_alpha(alpha, sides), spending, spending_time)
@@ -184,10 +201,14 @@ def efficacy_and_harm_bounds(
     ----------
     information : sequence of float, k looks
         Fractions of the planned information, increasing from above 0.
-    alpha_efficacy, alpha_harm : float, in (0, 1)
-        One-sided, of each bound by itself.
-    spending_efficacy, spending_harm : callable
-        Functions of fraction and alpha; see ``abtest_lib.statistics.spending``.
+    alpha_efficacy : float, in (0, 1)
+        One-sided, of the upper bound by itself.
+    spending_efficacy : callable
+        Function of fraction and alpha; see ``abtest_lib.statistics.spending``.
+    alpha_harm : float, in (0, 1)
+        One-sided, of the lower bound by itself.
+    spending_harm : callable
+        As ``spending_efficacy``, of the lower bound.
 
     Returns
     -------
@@ -199,6 +220,10 @@ def efficacy_and_harm_bounds(
     ValueError
         As ``spending_bounds``.
 
+    References
+    ----------
+    .. [1] Lan, DeMets (1983), Biometrika 70(3). doi:10.1093/biomet/70.3.659
+
     Examples
     --------
     >>> from abtest_lib.statistics.spending import pocock_spending
@@ -206,6 +231,9 @@ def efficacy_and_harm_bounds(
     >>> [round(z, 3) for z in bounds.upper], [round(z, 3) for z in bounds.lower]
     ([2.963, 1.969], [-1.538, -1.516])
     """
+    for name, alpha in (("alpha_efficacy", alpha_efficacy), ("alpha_harm", alpha_harm)):
+        if not 0 < alpha < 1:
+            raise ValueError(f"{name} is {alpha}; it must be between 0 and 1.")
     efficacy = spending_bounds(information, alpha=alpha_efficacy, sides=1, spending=spending_efficacy)
     harm = spending_bounds(information, alpha=alpha_harm, sides=1, spending=spending_harm)
     return SequentialBounds(efficacy.information, tuple(-z for z in harm.upper), efficacy.upper, efficacy.spent)
@@ -219,6 +247,10 @@ def checked_information(information: Sequence[float]) -> tuple[float, ...]:
     information : sequence of float
         Must have at least one entry, be finite and increase from above 0, each time by at least a thousandth: a look
         that adds less is no look of its own.
+
+    Returns
+    -------
+    tuple of float
 
     Raises
     ------
@@ -250,6 +282,11 @@ def checked_bounds(lower: Sequence[float], upper: Sequence[float], looks: int) -
         Must have ``looks`` entries, none of ``lower`` above that of ``upper``.
     looks : int
 
+    Returns
+    -------
+    tuple of two lists of float
+        Lower and upper bounds.
+
     Raises
     ------
     ValueError
@@ -280,6 +317,11 @@ def one_sided_alpha(alpha: float, sides: int) -> float:
     ----------
     alpha : float, in (0, 1)
     sides : {1, 2}
+
+    Returns
+    -------
+    float
+        ``alpha / sides``.
 
     Raises
     ------
@@ -313,10 +355,19 @@ def planned_spending(
     spending_time : sequence of float, optional
         Fraction at which alpha is spent; default ``looks``.
 
+    Returns
+    -------
+    tuple of float
+        One a look, never falling.
+
     Raises
     ------
     ValueError
         If ``spending_time`` is of another length or the function spends less as time goes on.
+
+    References
+    ----------
+    .. [1] Lan, DeMets (1983), Biometrika 70(3). doi:10.1093/biomet/70.3.659
 
     Examples
     --------
@@ -347,6 +398,19 @@ def crossing_from(paths: Paths, looks: Sequence[float], lower: Sequence[float], 
     lower, upper : sequence of float
         Bounds of z at these looks.
 
+    Returns
+    -------
+    Crossing
+
+    Raises
+    ------
+    ValueError
+        If bounds are of another length or not numbers, or information is not finite and above 0.
+
+    References
+    ----------
+    .. [1] Armitage, McPherson, Rowe (1969), JRSS A 132(2). doi:10.2307/2343787
+
     Examples
     --------
     >>> from abtest_lib.statistics.sequential_paths import Paths
@@ -354,6 +418,11 @@ def crossing_from(paths: Paths, looks: Sequence[float], lower: Sequence[float], 
     >>> round(later.upper[0], 4)
     0.1017
     """
+    for name, bounds in (("lower", lower), ("upper", upper)):
+        if len(bounds) != len(looks) or any(z != z for z in bounds):
+            raise ValueError(f"{name} is {list(bounds)}; it must hold a number for each of the looks ({len(looks)}).")
+    if not all(0 < look < inf for look in looks):
+        raise ValueError(f"looks is {list(looks)}; information must be finite and above 0.")
     below, above = [], []
     for look, then, low, high in zip(looks, [*looks[1:], inf], lower, upper, strict=True):
         below.append(paths.below(low, look))
@@ -371,9 +440,21 @@ def mirrored(upper: Sequence[float], sides: int) -> tuple[float, ...]:
     upper : sequence of float
     sides : {1, 2}
 
+    Returns
+    -------
+    tuple of float
+
+    Raises
+    ------
+    ValueError
+        If ``sides`` is neither 1 nor 2, or a bound is not a number.
+
     Examples
     --------
     >>> mirrored([3.0, 2.0], 2), mirrored([3.0, 2.0], 1)
     ((-3.0, -2.0), (-inf, -inf))
     """
+    one_sided_alpha(0.5, sides)
+    if any(z != z for z in upper):
+        raise ValueError(f"upper is {list(upper)}; bounds must be numbers.")
     return tuple(-z if sides == 2 else -inf for z in upper)

@@ -1,4 +1,4 @@
-"""Bounds with a fixed shape over looks known beforehand: O'Brien-Fleming, Pocock, Wang-Tsiatis, Haybittle-Peto."""
+"""Bounds with a fixed shape: O'Brien-Fleming, Pocock, Wang-Tsiatis, Haybittle-Peto, and one for any looks at all."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def wang_tsiatis_bounds(
     Raises
     ------
     ValueError
-        If information does not increase from above 0 to 1, or ``alpha`` or ``sides`` is not what it must be.
+        If information does not increase from above 0 to 1, or ``delta``, ``alpha`` or ``sides`` is not what it must be.
 
     References
     ----------
@@ -57,6 +57,8 @@ def wang_tsiatis_bounds(
     side_alpha = one_sided_alpha(alpha, sides)
     if not side_alpha < 0.5:
         raise ValueError(f"alpha is {alpha}; it must be below 0.5 per side.")
+    if not abs(delta) < inf:
+        raise ValueError(f"delta is {delta}; it must be a finite number.")
     shape = np.asarray(looks) ** (delta - 0.5)
 
     def overspent(constant: float) -> float:
@@ -76,6 +78,10 @@ def obrien_fleming_bounds(information: Sequence[float], *, alpha: float = 0.05, 
     alpha : float, in (0, 1)
         Of all sides together.
     sides : {1, 2}
+
+    Returns
+    -------
+    SequentialBounds
 
     Raises
     ------
@@ -109,6 +115,10 @@ def pocock_bounds(information: Sequence[float], *, alpha: float = 0.05, sides: i
         Of all sides together.
     sides : {1, 2}
 
+    Returns
+    -------
+    SequentialBounds
+
     Raises
     ------
     ValueError
@@ -141,6 +151,10 @@ def haybittle_peto_bounds(
         Of all sides together.
     sides : {1, 2}
 
+    Returns
+    -------
+    SequentialBounds
+
     Raises
     ------
     ValueError
@@ -157,7 +171,7 @@ def haybittle_peto_bounds(
     """
     looks = _planned_looks(information)
     side_alpha = one_sided_alpha(alpha, sides)
-    if not interim_z > 0:
+    if not 0 < interim_z < inf:
         raise ValueError(f"interim_z is {interim_z}; it must be above 0.")
     running, used = Paths.start(), 0.0
     for look, then in pairwise(looks):
@@ -167,6 +181,49 @@ def haybittle_peto_bounds(
         raise ValueError(f"interim_z is {interim_z}, which spends {used:.3g} of {side_alpha:.3g} per side; raise it.")
     last = running.upper_bound(side_alpha - used, looks[-1])
     return _with_spending(looks, np.array([interim_z] * (len(looks) - 1) + [last]), sides)
+
+
+def any_looks_bounds(information: Sequence[float], *, alpha: float = 0.05, sides: int = 2) -> SequentialBounds:
+    """Return bounds ``c / sqrt(t)`` with a c that holds for any number and times of looks, known or not.
+
+    Parameters
+    ----------
+    information : sequence of float, k looks
+        Fractions of the largest information that there will be, increasing to at most 1.
+    alpha : float, in (0, 1)
+        Of all sides together.
+    sides : {1, 2}
+
+    Returns
+    -------
+    SequentialBounds
+        ``spent`` is what these looks spend: less than alpha, and less the fewer they are.
+
+    Raises
+    ------
+    ValueError
+        If information does not increase from above 0 to at most 1, or ``alpha`` or ``sides`` is not what it must be.
+
+    Notes
+    -----
+    By Levy's inequality the highest score so far passes a bound at most twice as often as the last one does, so c is
+    the upper ``alpha / 2`` quantile of one side. ``spending_bounds`` finds more effects; these need no record of looks.
+
+    References
+    ----------
+    .. [1] Kurennoy, Dodin, Gurbanov, Peleteiro Ramallo (2024), arXiv:2406.16523. doi:10.48550/arXiv.2406.16523
+
+    Examples
+    --------
+    >>> bounds = any_looks_bounds([0.25, 0.5, 1.0])
+    >>> [round(z, 3) for z in bounds.upper], round(2 * bounds.spent[-1], 3)
+    ([4.483, 3.17, 2.241], 0.026)
+    """
+    looks = checked_information(information)
+    if looks[-1] > 1 + 1e-9:
+        raise ValueError(f"information is {list(information)}; it must increase to at most 1.")
+    constant = -float(ndtri(one_sided_alpha(alpha, sides) / 2))
+    return _with_spending(looks, constant / np.sqrt(looks), sides)
 
 
 def _planned_looks(information: Sequence[float]) -> tuple[float, ...]:

@@ -74,6 +74,10 @@ def sequential_design(
     power : float, in (alpha per side, 1)
         Probability of stopping above.
 
+    Returns
+    -------
+    SequentialDesign
+
     Raises
     ------
     ValueError
@@ -127,6 +131,10 @@ def futility_design(
         Whether a stop for futility is always obeyed: if so, the upper bounds may be lower, and alpha is exceeded
         when it is not.
 
+    Returns
+    -------
+    SequentialDesign
+
     Raises
     ------
     ValueError
@@ -160,6 +168,71 @@ def futility_design(
     return _design(_meeting_bounds(looks, alphas, betas, drift, binding), drift, fixed)
 
 
+def futility_bounds(
+    information: Sequence[float],
+    *,
+    drift: float,
+    alpha: float = 0.025,
+    power: float = 0.9,
+    spending: Spending = obrien_fleming_spending,
+    futility_spending: Spending = obrien_fleming_spending,
+    spending_time: Sequence[float] | None = None,
+    binding: bool = False,
+) -> SequentialBounds:
+    """Return the bounds for a gain and for futility of the looks taken so far, whenever they were taken.
+
+    Parameters
+    ----------
+    information : sequence of float, k looks
+        Fractions of the planned information, increasing from above 0. Later looks need not be known.
+    drift : float, above 0
+        Mean of the statistic at the planned end with the effect hoped for, from ``futility_design``.
+    alpha : float, in (0, 1)
+        One-sided.
+    power : float, in (alpha, 1)
+        That of the design; ``1 - power`` is what futility may spend.
+    spending, futility_spending : callable
+        See ``abtest_lib.statistics.spending``.
+    spending_time : sequence of float, k looks, optional
+        Fraction at which both are spent; default ``information``. The bounds meet at a look that has reached 1.
+    binding : bool, default False
+        As of ``futility_design``.
+
+    Returns
+    -------
+    SequentialBounds
+
+    Raises
+    ------
+    ValueError
+        If information does not increase, or another argument is not what it must be.
+
+    Notes
+    -----
+    Alpha holds whatever the drift. Power is that of the design where the looks were as planned; with less information
+    than that, futility spends its error first and power is lost.
+
+    References
+    ----------
+    .. [1] Pampallona, Tsiatis, Kim (2001), Drug Information Journal 35(4). doi:10.1177/009286150103500408
+
+    Examples
+    --------
+    >>> design = futility_design([0.5, 1.0], power=0.8)
+    >>> bounds = futility_bounds([0.4, 0.7], drift=design.drift, power=0.8)
+    >>> [round(z, 3) for z in bounds.lower], [round(z, 3) for z in bounds.upper]
+    ([0.101, 1.199], [3.357, 2.445])
+    """
+    looks = checked_information(information)
+    _fixed_drift(one_sided_alpha(alpha, 1), power)
+    if not 0 < drift < inf:
+        raise ValueError(f"drift is {drift}; it must be above 0.")
+    times = looks if spending_time is None else spending_time
+    alphas = planned_spending(looks, alpha, spending, spending_time)
+    betas = planned_spending(looks, 1 - power, futility_spending, spending_time)
+    return _meeting_bounds(looks, alphas, betas, drift, binding, ends=times[-1] >= 1 - 1e-9)
+
+
 def conditional_power(
     information: Sequence[float],
     upper: Sequence[float],
@@ -186,10 +259,16 @@ def conditional_power(
     lower : sequence of float, k looks, optional
         Bounds that stop a path below; default none.
 
+    Returns
+    -------
+    float
+        In [0, 1].
+
     Raises
     ------
     ValueError
-        If information does not increase from above ``at``, ``at`` is not above 0, or bounds are of another length.
+        If information does not increase from above ``at``, ``at`` is not above 0, ``z`` or ``theta`` is not finite, or
+        bounds are of another length.
 
     References
     ----------
@@ -203,19 +282,28 @@ def conditional_power(
     looks = checked_information(information)
     if not 0 < at <= (1 - LEAST_STEP) * looks[0]:
         raise ValueError(f"at is {at}; it must be above 0 and a thousandth below the next look, {looks[0]}.")
+    for name, value in (("z", z), ("theta", theta)):
+        if not abs(value) < inf:
+            raise ValueError(f"{name} is {value}; it must be a finite number.")
     lows, highs = checked_bounds([-inf] * len(looks) if lower is None else lower, upper, len(looks))
     return sum(crossing_from(Paths.start(z, at, theta=theta), looks, lows, highs).upper)
 
 
 def _meeting_bounds(
-    looks: tuple[float, ...], alphas: Sequence[float], betas: Sequence[float], drift: float, binding: bool
+    looks: tuple[float, ...],
+    alphas: Sequence[float],
+    betas: Sequence[float],
+    drift: float,
+    binding: bool,
+    *,
+    ends: bool = True,
 ) -> SequentialBounds:
-    """Bounds that spend alpha without an effect and beta with it; the last lower bound is the upper one."""
+    """Bounds that spend alpha without an effect and beta with it; where the looks end, the last two bounds meet."""
     null, planned = Paths.start(), Paths.start(theta=drift)
     lower, upper, alpha, beta = [], [], 0.0, 0.0
     for look, then, alpha_by, beta_by in zip(looks, [*looks[1:], inf], alphas, betas, strict=True):
         high = null.upper_bound(alpha_by - alpha, look)
-        low = min(planned.lower_bound(beta_by - beta, look), high) if then < inf else high
+        low = high if ends and then == inf else min(planned.lower_bound(beta_by - beta, look), high)
         alpha, beta = alpha_by if high < inf else alpha, beta_by if low > -inf else beta
         lower.append(low)
         upper.append(high)

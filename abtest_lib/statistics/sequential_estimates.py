@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import accumulate
 from math import inf, isinf, sqrt
 
@@ -94,22 +94,25 @@ def repeated_pvalue(
     0.0141
     """
     looks = checked_information(information)
-    (value,) = _checked_statistics([z], looks[-1:])
+    value = _checked_z(z)
     one_sided_alpha(0.05, sides)
     passed = abs(value) if sides == 2 else value
 
+    @cache
     def missing(quantile: float) -> float:
         bounds = spending_bounds(looks, alpha=float(ndtr(quantile)), sides=sides, spending=spending)
         return max(min(bounds.upper[-1], 10.0), -10.0) - passed
 
     # No bound lets pass what one look at the same alpha would not, so p is at least that of one look.
-    least = float(ndtri(min(max(sides * float(ndtr(-passed)), _SMALLEST_ALPHA), _LARGEST_ALPHA))) - 1e-6
-    most = float(ndtri(_LARGEST_ALPHA))
-    if missing(most) > 0:
-        return None
-    if missing(least) <= 0:
+    low = float(ndtri(min(max(sides * float(ndtr(-passed)), _SMALLEST_ALPHA), _LARGEST_ALPHA))) - 1e-6
+    if missing(low) <= 0:
         return _SMALLEST_ALPHA
-    return float(ndtr(find_root(missing, least, most)))
+    step, most = 0.2, float(ndtri(_LARGEST_ALPHA))
+    while missing(high := min(low + step, most)) > 0:
+        if high == most:
+            return None
+        low, step = high, 2 * step
+    return float(ndtr(find_root(missing, low, high, tolerance=1e-9)))
 
 
 def repeated_pvalues(
@@ -165,15 +168,27 @@ def running_minimum(pvalues: Sequence[float | None]) -> tuple[float | None, ...]
     pvalues : sequence of float or None
         Of ``repeated_pvalues``.
 
+    Returns
+    -------
+    tuple of float or None
+        One a look; None as long as there was none.
+
+    Raises
+    ------
+    ValueError
+        If a p-value is not in [0, 1].
+
     References
     ----------
-    .. [1] Liu, Anderson (2008), JASA 103(484), 1621-1630.
+    .. [1] Liu, Anderson (2008), JASA 103(484), 1621-1630. doi:10.1198/016214508000000986
 
     Examples
     --------
     >>> running_minimum([None, 0.04, 0.2])
     (None, 0.04, 0.04)
     """
+    if not all(pvalue is None or 0 <= pvalue <= 1 for pvalue in pvalues):
+        raise ValueError(f"pvalues is {list(pvalues)}; each must be in [0, 1], or None.")
     smallest = accumulate((inf if pvalue is None else pvalue for pvalue in pvalues), min)
     return tuple(None if isinf(value) else value for value in smallest)
 
@@ -235,6 +250,10 @@ def stagewise_inference(
     alpha : float, in (0, 1)
         Of the interval.
 
+    Returns
+    -------
+    StagewiseInference
+
     Raises
     ------
     ValueError
@@ -246,10 +265,13 @@ def stagewise_inference(
     Outcomes are ordered by stages: a stop above at an earlier look counts as further up than any at a later one.
     Neither the bound of the last look nor the looks that would have followed enter, so a test that ended early or late
     for other reasons is treated the same way.
+    Where data still came in after a stop, leave out the look that stopped the test and give information and statistic
+    of the end [2]_: this errs to the side of caution. The stop itself stays.
 
     References
     ----------
     .. [1] Tsiatis, Rosner, Mehta (1984), Biometrics 40(3). doi:10.2307/2530924
+    .. [2] Whitehead (1992), Controlled Clinical Trials 13(2). doi:10.1016/0197-2456(92)90017-t
 
     Examples
     --------
@@ -259,7 +281,7 @@ def stagewise_inference(
     """
     looks = checked_information(information)
     side_alpha = one_sided_alpha(alpha, 2)
-    (value,) = _checked_statistics([z], looks[-1:])
+    value = _checked_z(z)
     lows, highs = checked_bounds(mirrored(upper, 2) if lower is None else lower, upper, len(looks) - 1)
     further = partial(_further, looks, [*lows, value], [*highs, value])
     down, up = further(0.0)
@@ -287,6 +309,12 @@ def _effect_at(further: Callable[[float], tuple[float, float]], z: float, chance
     while excess(high) < 0:
         high += 2.0
     return find_root(excess, low, high)
+
+
+def _checked_z(z: float) -> float:
+    if not abs(z) < inf:
+        raise ValueError(f"z is {z}; it must be a finite number.")
+    return float(z)
 
 
 def _checked_statistics(statistics: Sequence[float], looks: Sequence[float]) -> list[float]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from math import ceil, inf, log, pi, sqrt
 
 import numpy as np
@@ -38,6 +37,8 @@ class Paths:
         Mean growth of the score per unit of information; 0 without an effect.
     origin : tuple of float
         Score and information from which all paths started.
+    mirrored : bool
+        Whether each node has its mirror image with the same mass, so that half of the work is enough.
 
     Notes
     -----
@@ -61,12 +62,13 @@ class Paths:
     information: float
     theta: float
     origin: tuple[float, float]
+    mirrored: bool = False
 
     @classmethod
     def start(cls, z: float = 0.0, information: float = 0.0, *, theta: float = 0.0) -> Paths:
         """Return all paths at one point: before any look, or at a known ``z`` at ``information``."""
         origin = (z * sqrt(information), information)
-        return cls(np.array([z], dtype=float), np.array([1.0]), information, theta, origin)
+        return cls(np.array([z], dtype=float), np.array([1.0]), information, theta, origin, z == theta == 0)
 
     def above(self, bound: float, information: float) -> float:
         """Return the probability of running until the look at ``information`` and being above ``bound`` there."""
@@ -97,9 +99,13 @@ class Paths:
         step = information - self.information
         finest = sqrt(min(step, then - information) / information)
         z, weights = _panels(low, high, ceil((high - low) / (_PANEL * finest)))
-        standardised = self._standardised(z[:, None], information)
+        mirrored = self.mirrored and lower == -upper
+        computed = z[len(z) // 2 :] if mirrored else z
+        standardised = self._standardised(computed[:, None], information)
         density = np.exp(-0.5 * standardised * standardised) @ self.mass * sqrt(information / (2 * pi * step))
-        return Paths(z, weights * density, information, self.theta, self.origin)
+        if mirrored:
+            density = np.concatenate([density[::-1], density])
+        return Paths(z, weights * density, information, self.theta, self.origin, mirrored)
 
     def _free(self, information: float) -> tuple[float, float]:
         """Mean and standard deviation of the statistic if there were no bounds."""
@@ -109,7 +115,8 @@ class Paths:
 
     def _standardised(self, z: float | np.ndarray, information: float) -> np.ndarray:
         step = information - self.information
-        return (z * sqrt(information) - (self.z * sqrt(self.information) + self.theta * step)) / sqrt(step)
+        start = self.z * sqrt(self.information / step) + self.theta * sqrt(step)
+        return z * sqrt(information / step) - start
 
     def _beyond(self, probability: float, information: float, side: int) -> float:
         """Bound that is passed with less than ``probability``: nearer of two, by what is known without the density."""
@@ -136,7 +143,7 @@ class Paths:
 
 
 def find_root(function: Callable[[float], float], low: float, high: float, *, tolerance: float = 1e-10) -> float:
-    """Return where a continuous function changes sign between ``low`` and ``high``, by Ridders' method.
+    """Return where a continuous function changes sign between ``low`` and ``high``, by Chandrupatla's method.
 
     Parameters
     ----------
@@ -146,42 +153,54 @@ def find_root(function: Callable[[float], float], low: float, high: float, *, to
     tolerance : float
         On the argument.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     ValueError
         If the function has the same sign at both ends.
 
+    Notes
+    -----
+    Inverse quadratic interpolation where the last three points allow it, else bisection.
+
     References
     ----------
-    .. [1] Ridders (1979), IEEE Transactions on Circuits and Systems 26(11). doi:10.1109/TCS.1979.1084580
+    .. [1] Chandrupatla (1997), Advances in Engineering Software 28(3). doi:10.1016/S0965-9978(96)00051-8
 
     Examples
     --------
     >>> round(find_root(lambda x: x * x - 2, 0.0, 2.0), 8)
     1.41421356
     """
-    at_low, at_high = function(low), function(high)
-    if at_low * at_high > 0:
-        raise ValueError(f"function is {at_low} at {low} and {at_high} at {high}; its sign must differ.")
-    found, before = low, high
-    for _ in range(60):
-        middle = (low + high) / 2
-        at_middle = function(middle)
-        root = sqrt(at_middle * at_middle - at_low * at_high)
-        if root == 0:
-            return middle
-        before, found = found, middle + (middle - low) * (1 if at_low >= at_high else -1) * at_middle / root
-        at_found = function(found)
-        if at_found == 0 or abs(found - before) < tolerance:
-            return found
-        points = sorted([(low, at_low), (middle, at_middle), (found, at_found), (high, at_high)])
-        for left, right in pairwise(points):
-            if left[1] * right[1] <= 0:
-                (low, at_low), (high, at_high) = left, right
-                break
-        if high - low < tolerance:
+    last, at_last, other, at_other = low, function(low), high, function(high)
+    if at_last * at_other > 0:
+        raise ValueError(f"function is {at_last} at {low} and {at_other} at {high}; its sign must differ.")
+    if at_last == 0 or at_other == 0:
+        return last if at_last == 0 else other
+    share = 0.5
+    for _ in range(100):
+        new = last + share * (other - last)
+        at_new = function(new)
+        if (at_new > 0) == (at_last > 0):
+            third, at_third = last, at_last
+        else:
+            third, at_third, other, at_other = other, at_other, last, at_last
+        last, at_last = new, at_new
+        best = last if abs(at_last) < abs(at_other) else other
+        least = tolerance / abs(other - last)
+        if least > 0.5 or at_last == 0:
             break
-    return found
+        along, rise = (last - other) / (third - other), (at_last - at_other) / (at_third - at_other)
+        share = 0.5
+        if 1 - sqrt(1 - along) < rise < sqrt(along):
+            share = at_last / (at_other - at_last) * at_third / (at_other - at_third) + (third - last) / (
+                other - last
+            ) * at_last / (at_third - at_last) * at_other / (at_third - at_other)
+        share = min(max(share, least), 1 - least)
+    return best
 
 
 @cache

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy.special import gammaln
 
 from abtest_lib.statistics.sample_ratio import check_split
@@ -82,29 +83,24 @@ def sequential_sample_ratio_test(
         raise ValueError(f"concentration is {concentration}; it must be a positive number.")
     if not nightly:
         raise ValueError("nightly is empty; it must hold at least one night.")
-    total = dict.fromkeys(weights, 0)
-    scale = math.fsum(weights.values())
-    log_bayes_factors, pvalues, largest = [], [], 0.0
     for night in nightly:
         if set(night) != set(weights):
             raise ValueError(
                 f"nightly has {sorted(night)} and weights {sorted(weights)}; they must have the same keys."
             )
         for variant, count in night.items():
-            if not (count >= 0 and count == int(count)):
+            if not (count >= 0 and count % 1 == 0):
                 raise ValueError(f"nightly[{variant!r}] is {count}; it must be a whole number of units, at least 0.")
-            total[variant] += int(count)
-        check_split(total, weights)
-        shares = {variant: weight / scale for variant, weight in weights.items()}
-        log_bayes_factors.append(_log_bayes_factor(total, shares, concentration))
-        largest = max(largest, log_bayes_factors[-1])
-        pvalues.append(math.exp(-largest))
-    return SequentialSampleRatioTest(tuple(log_bayes_factors), tuple(pvalues), concentration)
+    check_split(nightly[0], weights)
+    totals = np.cumsum([[night[variant] for variant in weights] for night in nightly], axis=0, dtype=float)
+    scale = math.fsum(weights.values())
+    shares = np.array([weight / scale for weight in weights.values()])
+    log_bayes_factors = _log_bayes_factors(totals, shares, concentration)
+    pvalues = np.exp(-np.maximum.accumulate(np.maximum(log_bayes_factors, 0.0)))
+    return SequentialSampleRatioTest(tuple(log_bayes_factors.tolist()), tuple(pvalues.tolist()), concentration)
 
 
-def _log_bayes_factor(total: Mapping[str, int], shares: Mapping[str, float], concentration: float) -> float:
-    parts = [gammaln(concentration) - gammaln(concentration + sum(total.values()))]
-    for variant, count in total.items():
-        prior = concentration * shares[variant]
-        parts.append(gammaln(prior + count) - gammaln(prior) - count * math.log(shares[variant]))
-    return math.fsum(parts)
+def _log_bayes_factors(totals: np.ndarray, shares: np.ndarray, concentration: float) -> np.ndarray:
+    prior = concentration * shares
+    by_variant = gammaln(prior + totals) - gammaln(prior) - totals * np.log(shares)
+    return by_variant.sum(axis=-1) + gammaln(concentration) - gammaln(concentration + totals.sum(axis=-1))

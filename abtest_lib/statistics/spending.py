@@ -122,7 +122,7 @@ def power_spending(fraction: Any, alpha: float, *, rho: float) -> Any:
     >>> power_spending(0.5, 0.025, rho=2)
     0.00625
     """
-    if not rho > 0:
+    if not 0 < rho < np.inf:
         raise ValueError(f"rho is {rho}; it must be above 0.")
     return plain(alpha * _checked(fraction, alpha) ** rho)
 

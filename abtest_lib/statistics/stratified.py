@@ -137,7 +137,7 @@ def mantel_haenszel_difference(strata: Sequence[Counts], *, alpha: float = 0.05)
     References
     ----------
     .. [1] Greenland, Robins (1985), Biometrics 41(1). doi:10.2307/2530643
-    .. [2] Sato, Greenland, Robins (1989), Biometrics 45(4), 1323-1324.
+       The variance: Sato, Greenland, Robins (1989), Biometrics 45(4), 1323-1324.
 
     Examples
     --------

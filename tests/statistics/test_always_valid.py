@@ -22,8 +22,11 @@ from abtest_lib.statistics.always_valid import (
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.mixture_bounds import (
     bounded_mean_sequence,
+    empirical_bernstein_sequence,
+    gamma_exponential_bound,
     mixture_log_evidence,
     normal_mixture_bound,
+    predictable_bernstein_sequence,
     tuned_mixture_rho,
 )
 from abtest_lib.statistics.tails import critical_value
@@ -36,6 +39,12 @@ EFFECTS = st.floats(-2, 2)
 ERRORS = st.floats(0.01, 1)
 UNITS = st.integers(2, 1_000_000)
 ALPHAS = st.floats(0.001, 0.4)
+SIXTY = [
+    0.167, 0.502, 0.414, 0.302, 0.229, 0.22, 0.1, 0.097, 0.194, 0.205, 0.066, 0.292, 0.335, 0.13, 0.516, 0.108,
+    0.239, 0.232, 0.552, 0.531, 0.484, 0.106, 0.305, 0.058, 0.258, 0.278, 0.199, 0.133, 0.17, 0.114, 0.425,
+    0.313, 0.29, 0.279, 0.41, 0.359, 0.674, 0.309, 0.531, 0.192, 0.501, 0.324, 0.313, 0.216, 0.126, 0.116,
+    0.151, 0.276, 0.7, 0.751, 0.373, 0.406, 0.481, 0.329, 0.268, 0.344, 0.606, 0.562, 0.156, 0.104,
+]  # fmt: skip
 
 
 # --- references
@@ -98,6 +107,37 @@ def test_one_sided_bound_agrees_with_quadrature():
     assert integrate.quad(mixed, 0, 5, points=[0.2, 0.4])[0] == pytest.approx(1 / alpha, rel=1e-7)
 
 
+@pytest.mark.parametrize(("variance", "rho", "scale"), [(100.0, 30.0, 1.0), (5.0, 2.0, 1.0), (50.0, 20.0, 0.5)])
+def test_exponential_bound_agrees_with_quadrature(variance, rho, scale):
+    # scipy.integrate.quad of exp(rate s - psi(rate) v), psi(rate) = (-log(1 - c rate) - c rate) / c^2, where
+    # 1 - c rate has a gamma distribution with shape and rate rho / c^2, cut off at 1: at the bound it is 1 / alpha.
+    total, shape = gamma_exponential_bound(variance, rho=rho, scale=scale, alpha=0.05), rho / scale**2
+    prior = stats.gamma(shape, scale=1 / shape)
+
+    def mixed(left):
+        rate = (1 - left) / scale
+        psi = (-math.log(left) - (1 - left)) / scale**2
+        return math.exp(rate * total - psi * variance) * prior.pdf(left) / prior.cdf(1)
+
+    assert integrate.quad(mixed, 0, 1, points=[0.3, 0.6, 0.9], limit=200)[0] == pytest.approx(20.0, rel=1e-7)
+
+
+def test_exponential_bound_matches_the_authors_package():
+    # confseq 0.0.11, gamma_exponential_mixture_bound(100, 0.05, 100, 1, 0.05).
+    rho = tuned_mixture_rho(100.0, alpha=0.05, alternative="greater")
+    assert gamma_exponential_bound(100.0, rho=rho) == pytest.approx(30.238129620079235, rel=1e-9)
+
+
+def test_bernstein_sequences_match_the_authors_package():
+    # confseq 0.0.11 on the values of reference case avl.empbern_cs: conjmix_empbern_twosided_cs(x, 3.0, 0.05), which
+    # halves alpha once for the two sides and once more, and predmix_empbern_twosided_cs(x, 0.05).
+    low, high = empirical_bernstein_sequence(SIXTY, planned_variance=3.0, alpha=0.025)
+    assert (low[-1], high[-1]) == pytest.approx((0.1599417882868201, 0.4540915450465133), rel=1e-8)
+    assert (low[29], high[29]) == pytest.approx((0.013123534594334213, 0.48927646540566583), rel=1e-8)
+    low, high = predictable_bernstein_sequence(SIXTY)
+    assert (low[-1], high[-1]) == pytest.approx((0.17207362039971022, 0.44624758034205403), rel=1e-12)
+
+
 def test_regression_coefficient_matches_the_authors_package():
     # R package avlm (michaellindon/avlm, commit e4d98c5), av(lm(y ~ treat + x), g = 1) on 120 units: t = 2.726, df 117.
     pvalue, interval = anytime_valid_t(0.500271670869678, 0.183521513068174, df=117, n=120)
@@ -152,6 +192,29 @@ def test_one_sided_bound_is_below_the_two_sided_one_and_above_that_of_twice_alph
     assert mixture_log_evidence(one, variance, rho=rho, alternative="greater") == pytest.approx(-math.log(alpha))
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=50), ALPHAS)
+def test_bernstein_sequences_of_mirrored_values_are_mirrored_and_hold_the_mean(values, alpha):
+    mirrored = [1 - value for value in values]
+    means = np.cumsum(values) / np.arange(1, len(values) + 1)
+    low, high = empirical_bernstein_sequence(values, planned_variance=2.0, alpha=alpha)
+    other_low, other_high = empirical_bernstein_sequence(mirrored, planned_variance=2.0, alpha=alpha)
+    assert np.all((low <= means + 1e-12) & (means <= high + 1e-12))
+    assert 1 - other_high == pytest.approx(low, abs=1e-9)
+    assert 1 - other_low == pytest.approx(high, abs=1e-9)
+    low, high = predictable_bernstein_sequence(values, alpha=alpha)
+    other_low, other_high = predictable_bernstein_sequence(mirrored, alpha=alpha)
+    assert 1 - other_high == pytest.approx(low, abs=1e-9)
+    assert 1 - other_low == pytest.approx(high, abs=1e-9)
+
+
+@given(st.floats(0, 1e5), st.floats(1, 1e4), ALPHAS)
+def test_exponential_bound_is_above_the_normal_one_and_comes_down_to_it_as_the_tail_gets_light(variance, rho, alpha):
+    normal = normal_mixture_bound(variance, rho=rho, alpha=alpha, alternative="greater")
+    assert gamma_exponential_bound(variance, rho=rho, alpha=alpha) >= normal
+    light = gamma_exponential_bound(variance, rho=rho, alpha=alpha, scale=0.01)
+    assert light == pytest.approx(normal, rel=0.05)
+
+
 @given(st.lists(st.floats(0, 1), min_size=1))
 def test_running_pvalues_never_rise(pvalues):
     running = running_pvalues(pvalues)
@@ -191,6 +254,11 @@ def test_effect_without_error_is_not_computed():
         (lambda: mixture_pvalue(0.1, 1.0, tau_squared=-1.0), "tau_squared is -1.0"),
         (lambda: anytime_valid_t(0.1, 0.1, df=0, n=12), "df is 0"),
         (lambda: running_pvalues([1.2]), "in \\[0, 1\\]"),
+        (lambda: gamma_exponential_bound(1.0, rho=1.0, scale=0.0), "scale is 0.0"),
+        (lambda: empirical_bernstein_sequence([0.2, 1.2], planned_variance=1.0), "between 0 and 1"),
+        (lambda: empirical_bernstein_sequence([0.2], planned_variance=0.0), "planned_variance is 0.0"),
+        (lambda: predictable_bernstein_sequence([]), "flat list"),
+        (lambda: predictable_bernstein_sequence([0.2], alpha=0.0), "alpha is 0.0"),
         (lambda: bounded_mean_sequence(1.2, 10, planned_n=10), "mean is 1.2"),
         (lambda: tuned_mixture_rho(-1.0, alpha=0.05), "planned_variance is -1.0"),
         (lambda: normal_mixture_bound(1.0, rho=0.0), "rho is 0.0"),
@@ -221,6 +289,23 @@ def test_sequence_covers_at_all_of_28_nights():
     one_night = critical_value(0.05) * sds / np.sqrt(n)
     assert np.mean(np.any((low > 1) | (high < 1), axis=1)) < 0.05
     assert np.mean(np.any(np.abs(means - 1) > one_night, axis=1)) > 0.2
+
+
+@pytest.mark.slow
+def test_bernstein_sequences_cover_a_rare_share_at_every_unit():
+    # 150 experiments of 1,000 units, share 0.05, read after each of them; Hoeffding's sequence is wider at the end.
+    rng = np.random.default_rng(20260304)
+    missed, widths = np.zeros((150, 2), dtype=bool), []
+    for repetition in range(150):
+        values = (rng.random(1_000) < 0.05).astype(float)
+        for column, (low, high) in enumerate(
+            (empirical_bernstein_sequence(values, planned_variance=25.0), predictable_bernstein_sequence(values))
+        ):
+            missed[repetition, column] = np.any((low > 0.05) | (high < 0.05))
+            widths.append(high[-1] - low[-1])
+    assert np.all(missed.mean(axis=0) <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / 150))
+    low, high = bounded_mean_sequence(0.05, 1_000, planned_n=500)
+    assert max(widths) < high - low
 
 
 @pytest.mark.slow

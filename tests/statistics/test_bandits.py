@@ -159,7 +159,7 @@ HALVES = [[0.5, 0.5]] * 2
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: best_share_probabilities([BetaPosterior(1, 1)]), "there are 1 arms"),
+        (lambda: best_share_probabilities([BetaPosterior(1, 1)]), "posteriors has 1 arm;"),
         (lambda: thompson_allocation([0.5, 0.6], floor=0.1), "sum to 1"),
         (lambda: thompson_allocation([0.5, 0.5], floor=0.6), "floor is 0.6"),
         (lambda: thompson_allocation([0.5, 0.5], floor=0.0), "floor is 0.0"),

@@ -58,6 +58,48 @@ def test_probability_to_beat_equals_the_exact_sum(counts):
     assert reading.probability_to_beat_control == pytest.approx(probability_by_sum(control, treatment), rel=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((50, 2, 3, 60), 1.7707481686471196195e-28),
+        ((450, 450, 40, 860), 2.0118719617772535418e-118),
+        ((1500, 1500, 400, 2600), 7.046468934664375466e-215),
+        ((1200, 300, 301, 1200), 1.4587721764868302729e-253),
+        ((1, 1001, 1, 1), 0.99900199600798403194),
+    ],
+)
+def test_far_tail_of_the_probability_to_beat_keeps_its_digits(counts, expected):
+    # The exact sum of test_probability_to_beat_equals_the_exact_sum in mpmath 1.4 with 40 digits (loggamma).
+    reading = compare_shares(BetaPosterior(*counts[:2]), BetaPosterior(*counts[2:]))
+    assert reading.probability_to_beat_control == pytest.approx(expected, rel=1e-11)
+
+
+def test_ten_million_units_are_read_as_by_scipy():
+    # 1e-7: the logarithm of a beta function of ten millions keeps nine digits, in SciPy's density, too.
+    control, treatment = BetaPosterior.of_counts(1_000_000, 10_000_000), BetaPosterior.of_counts(1_000_500, 10_000_000)
+    c, t = (stats.beta(arm.alpha, arm.beta) for arm in (control, treatment))
+    reach = (0.0988, 0.1012)
+    better = integrate.quad(lambda x: t.pdf(x) * c.cdf(x), *reach, epsabs=1e-12, limit=400)[0]
+    lost = integrate.quad(lambda x: t.cdf(x) * c.sf(x), *reach, epsabs=1e-16, limit=400)[0]
+    reading = compare_shares(control, treatment)
+    assert reading.probability_to_beat_control == pytest.approx(better, rel=1e-7)
+    assert reading.expected_loss_treatment == pytest.approx(lost, rel=1e-7)
+
+
+@pytest.mark.parametrize("score", [-37.0, -20.0, -8.0])
+def test_far_tail_of_an_effect_is_its_survival_function(score):
+    reading = read_effect(NormalPosterior(score, 1.0))
+    assert reading.probability_to_beat_control == pytest.approx(stats.norm.sf(-score), rel=1e-12)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (0, 5_000), (5_000, 5_000), (0, 10_000_000)])
+def test_counts_at_the_edge_have_a_reading(successes, n):
+    reading = compare_shares(BetaPosterior.of_counts(successes, n), BetaPosterior.of_counts(successes, n))
+    assert reading.probability_to_beat_control == pytest.approx(0.5, abs=1e-12)
+    low, high = BetaPosterior.of_counts(successes, n).interval()
+    assert 0 <= low < high <= 1
+
+
 def test_losses_agree_with_two_dimensional_quadrature():
     # scipy.integrate.dblquad with scipy.stats.beta densities, to 1e-9.
     control, treatment = BetaPosterior(12, 90), BetaPosterior(18, 85)
@@ -148,6 +190,14 @@ def test_quadrature_integrates_each_density_to_one(arms):
         assert weights @ stats.norm.pdf(nodes, centre, spread) == pytest.approx(1, abs=1e-11)
 
 
+def test_belief_about_a_relative_effect_is_carried_to_the_absolute_one():
+    belief = NormalPosterior.of_variance(0.02, 0.09)
+    assert belief.sd == pytest.approx(0.3)
+    for mean in (50.0, -50.0):
+        carried = belief.of_absolute_effect(mean)
+        assert (carried.mean, carried.sd) == pytest.approx((1.0, 15.0))
+
+
 # --- refusals
 
 
@@ -164,6 +214,7 @@ def test_effect_without_error_is_not_computed():
         (lambda: BetaPosterior.of_counts(1, 2, prior_beta=0.0), "prior_beta is 0.0"),
         (lambda: BetaPosterior(1.0, 1.0).quantile(1.5), "probability is 1.5"),
         (lambda: NormalPosterior(0.0, 0.0), "sd is 0.0"),
+        (lambda: NormalPosterior.of_variance(0.0, 0.0), "variance is 0.0"),
         (lambda: NormalPosterior(math.nan, 1.0), "mean is nan"),
         (lambda: read_effect(NormalPosterior(0.0, 1.0), better="up"), "better is 'up'"),
     ],

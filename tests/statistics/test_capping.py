@@ -80,3 +80,39 @@ def test_capped_mean_errs_as_often_as_promised_on_a_heavy_tail():
         wrong += compare_capped_means(*rng.lognormal(0, 2, (2, 200)), quantile=0.95).comparison.pvalue < 0.05
     # Four standard errors of the simulation around 0.05.
     assert wrong / repetitions == pytest.approx(0.05, abs=4 * (0.05 * 0.95 / repetitions) ** 0.5)
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+def test_capped_comparison_is_read_at_the_alpha_and_on_the_side_asked_for(alternative):
+    control, treatment = heavy(3)
+    got = compare_capped_means(control, treatment, quantile=0.9, alpha=0.2, alternative=alternative)
+    capped = [Moments.from_values(np.minimum(values, got.cap)) for values in (control, treatment)]
+    assert got.comparison == compare_means(*capped, alpha=0.2, alternative=alternative)
+    assert compare_capped_means(control, treatment, quantile=0.9) == compare_capped_means(
+        control, treatment, quantile=0.9, alpha=0.05, alternative="two-sided"
+    )
+
+
+def test_values_may_come_one_by_one_or_in_single_precision():
+    control, treatment = [1.0, 2.0, 0.25, 9.0], [0.5, 0.25, 3.0]
+    want = compare_capped_means(control, treatment, quantile=0.7)
+    assert compare_capped_means(iter(control), iter(treatment), quantile=0.7) == want
+    single = [np.array(values, dtype=np.float32) for values in (control, treatment)]
+    assert compare_capped_means(*single, quantile=0.7) == want
+    for values in ([0.1, 0.2, 0.3], [1.1, 2.3, 0.7]):
+        rounded = np.array(values, dtype=np.float32)
+        assert pooled_cap(rounded, [], quantile=0.4) == pooled_cap(rounded.astype(float), [], quantile=0.4)
+
+
+@pytest.mark.parametrize("scale", [0.1, 10.0])
+def test_share_removed_needs_a_mean_above_zero(scale):
+    small = compare_capped_means([0.0, scale, 9 * scale], [scale, 0.0, 2 * scale], quantile=0.5)
+    assert small.removed_control == pytest.approx((10 / 3 - 2 / 3) / (10 / 3))
+    below = compare_capped_means([-scale, scale, 0.0], [scale, 0.0, 2 * scale], quantile=0.5)
+    assert below.removed_control == NotComputed("the mean is not above zero")
+
+
+@pytest.mark.parametrize("bad", [0.0, 1.0, -0.1, float("nan")])
+def test_quantile_that_cannot_be_is_named(bad):
+    with pytest.raises(ValueError, match=rf"^quantile is {bad}; it must be between 0 and 1\.$"):
+        pooled_cap([1.0], [2.0], quantile=bad)

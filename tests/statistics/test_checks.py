@@ -2,11 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from abtest_lib.statistics.checks import assignment_independence_test, daily_trend, interaction_test
+from abtest_lib.statistics.checks import (
+    assignment_independence_test,
+    daily_trend,
+    interaction_test,
+    share_interaction_test,
+)
 from abtest_lib.statistics.estimates import MeanEstimate, NotComputed
 
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -50,6 +56,34 @@ def test_either_experiment_may_come_first(means):
     assert interaction_test(second, neither, both, first).effect == pytest.approx(-result.effect, abs=1e-9)
 
 
+shares = st.tuples(st.integers(150, 400), st.integers(150, 400)).map(lambda pair: (pair[0], sum(pair)))
+
+
+@settings(max_examples=60)
+@given(st.lists(shares, min_size=4, max_size=4))
+def test_interaction_of_shares_matches_a_saturated_regression(groups):
+    # Linear probability model with White's (HC0) errors, in statsmodels on one row for each outcome of each group.
+    a, b = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    x, n = np.array(groups).T
+    design = np.column_stack([np.ones(4), a, b, a * b])
+    design, y = np.vstack([design, design]), np.repeat([1.0, 0.0], 4)
+    weights = np.concatenate([x, n - x])
+    fit = sm.WLS(y, design, weights=weights).fit()
+    bread = np.linalg.inv(design.T @ (weights[:, None] * design))
+    error = np.sqrt((bread @ (design.T @ ((weights * fit.resid**2)[:, None] * design)) @ bread)[3, 3])
+    result = share_interaction_test(*groups)
+    assert result.effect == pytest.approx(fit.params[3], rel=1e-6, abs=1e-9)
+    assert result.standard_error == pytest.approx(error, rel=1e-6)
+    assert result.pvalue == pytest.approx(2 * stats.norm.sf(abs(fit.params[3] / error)), rel=1e-4, abs=1e-9)
+
+
+def test_interaction_of_shares_worked_out_by_hand():
+    # 10, 15, 20 and 40 of 100: (0.40 - 0.20) - (0.15 - 0.10) = 0.15, variance (0.09 + 0.1275 + 0.16 + 0.24) / 100.
+    result = share_interaction_test((10, 100), (15, 100), (20, 100), (40, 100))
+    assert result.effect == pytest.approx(0.15)
+    assert result.standard_error**2 == pytest.approx(0.006175)
+
+
 def test_trend_matches_metafor():
     # metafor 3.8.1: rma(yi, sei = sei, mods = ~ day, method = "FE").
     result = daily_trend(DAYS, EFFECTS, ERRORS)
@@ -73,6 +107,14 @@ def test_what_cannot_be_computed_says_why():
     assert isinstance(assignment_independence_test([[5, 0], [6, 0]]), NotComputed)
     assert isinstance(interaction_test(*[MeanEstimate(1.0, 0.0, 5)] * 4), NotComputed)
     assert isinstance(interaction_test(*[MeanEstimate(float("nan"), 1.0, 5)] * 4), NotComputed)
+    # 36 of 300 units have the outcome, so that 30 units would have 3.6.
+    assert share_interaction_test((9, 90), (9, 90), (9, 90), (9, 30)) == NotComputed(
+        "with the common share the smallest of the four groups would have 3.6 units with the outcome, or without it; "
+        "it takes 5"
+    )
+    assert share_interaction_test((9, 90), (0, 0), (9, 90), (9, 90)) == NotComputed(
+        "one of the four groups has no units"
+    )
     assert daily_trend([1, 2], [1, 2], [1, 1]) == NotComputed("there are effects of 2 days; a trend needs at least 3")
     assert daily_trend([2, 2, 2], [1, 2, 3], [1, 1, 1]) == NotComputed("all effects are of the same day")
     assert daily_trend([1, 2, 3], [1, 2, 3], [1, 0, 1]) == NotComputed("the standard error of a day is zero")
@@ -84,6 +126,11 @@ def test_what_cannot_be_computed_says_why():
         (lambda: assignment_independence_test([[1, 2]]), "at least 2 rows"),
         (lambda: assignment_independence_test([[1, 2], [1]]), "as many columns"),
         (lambda: assignment_independence_test([[1, 2], [1, -1]]), "whole numbers"),
+        (
+            lambda: interaction_test(*[MeanEstimate(1.0, 1.0, 5)] * 3, MeanEstimate(1.0, -1.0, 5)),
+            "squared_error is -1.0",
+        ),
+        (lambda: share_interaction_test((9, 90), (9, 8), (9, 90), (9, 90)), r"only_second\[0\] is 9"),
         (lambda: daily_trend([1, 2, 3], [1, 2], [1, 1, 1]), "the same number"),
         (lambda: daily_trend([1, 2, 3], [1, 2, 3], [1, -1, 1]), "at least 0"),
     ],
@@ -100,3 +147,16 @@ def test_a_steady_effect_is_called_a_trend_as_often_as_promised():
         daily_trend(DAYS, 0.02 + np.array(ERRORS) * rng.normal(size=14), ERRORS).pvalue < 0.05 for _ in range(8_000)
     ]
     assert np.mean(called) == pytest.approx(0.05, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("share", "sizes"), [(0.005, (2_000, 2_000, 2_000, 2_000)), (0.005, (9_000, 9_000, 1_000, 1_000))]
+)
+def test_shares_without_an_interaction_are_called_as_often_as_promised(share, sizes):
+    rng = np.random.default_rng(18)
+    called = []
+    for counts in rng.binomial(sizes, share, (8_000, 4)):
+        result = share_interaction_test(*zip(counts.tolist(), sizes, strict=True))
+        called.append(not isinstance(result, NotComputed) and result.pvalue < 0.05)
+    assert np.mean(called) <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / 8_000)

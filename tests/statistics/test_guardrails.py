@@ -14,6 +14,7 @@ from statsmodels.stats.proportion import test_proportions_2indep
 
 from abtest_lib.statistics.estimates import MeanEstimate, NotComputed
 from abtest_lib.statistics.guardrails import (
+    estimate_non_inferiority,
     harm_alpha,
     margin_statistic,
     mean_non_inferiority,
@@ -23,7 +24,9 @@ from abtest_lib.statistics.guardrails import (
     proved_safe,
 )
 from abtest_lib.statistics.inference import compare_means, compare_proportions
+from abtest_lib.statistics.intervals import fieller_interval
 from abtest_lib.statistics.moments import Moments
+from abtest_lib.statistics.proportions import score_ratio_interval
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
@@ -239,6 +242,154 @@ def test_statistic_broadcasts_over_nights():
     for i, n in enumerate(nights):
         alone = margin_statistic(MeanEstimate(10.0, 25 / n, n - 1), MeanEstimate(10.5, 25 / n, n - 1), ratio=1.03)
         assert (statistic[i], df[i]) == pytest.approx(alone)
+
+
+ARMS = MeanEstimate(10.0, 0.04, 50), MeanEstimate(10.1, 0.05, 48)
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+@pytest.mark.parametrize("kind", ["mean", "proportion"])
+def test_reading_holds_what_was_asked_for(kind, better):
+    options = {"margin": 0.1, "better": better, "alpha": 0.05, "alpha_harm": 0.01}
+    sign, ratio = (1, 0.9) if better == "higher" else (-1, 1.1)
+    if kind == "mean":
+        control, treatment = Moments(30, 10.0, 29 * 1.2), Moments(25, 10.1, 24 * 1.25)
+        arms = [MeanEstimate.of_mean(moments) for moments in (control, treatment)]
+        reading = mean_non_inferiority(control, treatment, **options)
+        assert reading == estimate_non_inferiority(*arms, **options)
+        error = math.sqrt(0.05 + ratio**2 * 0.04)
+        df = error**4 / (0.05**2 / 24 + (ratio**2 * 0.04) ** 2 / 29)
+        t, law = sign * (10.1 - ratio * 10) / error, stats.t(df)
+        intervals = [fieller_interval(*arms, alpha=level, df=reading.df) for level in (0.1, 0.02)]
+        assert (reading.df, reading.relative_effect) == pytest.approx((df, 0.01), rel=1e-9)
+    else:
+        control, treatment = Moments.from_counts(155, 5_000), Moments.from_counts(150, 4_500)
+        reading = proportion_non_inferiority(155, 5_000, 150, 4_500, **options)
+        want = test_proportions_2indep(
+            150, 4_500, 155, 5_000, value=ratio, compare="ratio", method="score", correction=False
+        )
+        t, law = sign * want.statistic, stats.norm()
+        intervals = [score_ratio_interval(155, 5_000, 150, 4_500, alpha=level) for level in (0.1, 0.02)]
+        assert reading.df is None
+        assert reading.relative_effect == pytest.approx((150 / 4_500) / (155 / 5_000) - 1, rel=1e-12)
+    assert reading == non_inferiority(control, treatment, kind=kind, **options)
+    assert (reading.statistic, reading.pvalue_safe, reading.pvalue_harmful) == pytest.approx(
+        (t, law.sf(t), law.cdf(t)), rel=1e-7
+    )
+    assert [reading.relative_interval, reading.harm_interval] == intervals
+    assert (reading.confidence_level, reading.harm_confidence_level) == (0.9, 0.98)
+    assert (reading.bound, reading.margin, reading.better) == (-sign * 0.1, 0.1, better)
+    assert {"mean": "Fieller", "proportion": "Koopman"}[kind] in reading.method
+
+
+def test_both_errors_are_a_fortieth_where_none_is_named():
+    options = {"margin": 0.1, "better": "higher"}
+    both = options | {"alpha": 0.025, "alpha_harm": 0.025}
+    assert estimate_non_inferiority(*ARMS, **options) == estimate_non_inferiority(*ARMS, **both)
+    assert proportion_non_inferiority(15, 90, 20, 80, **options) == proportion_non_inferiority(15, 90, 20, 80, **both)
+    moments = Moments(30, 10.0, 29 * 1.2), Moments(25, 10.1, 24 * 1.25)
+    assert mean_non_inferiority(*moments, **options) == mean_non_inferiority(*moments, **both)
+    assert non_inferiority(*moments, kind="mean", **options) == non_inferiority(*moments, kind="mean", **both)
+
+
+def test_outcomes_are_those_of_the_two_pvalues_and_harm_goes_first():
+    reading = estimate_non_inferiority(*ARMS, margin=0.03, better="lower")
+    safe, harmful = reading.pvalue_safe, reading.pvalue_harmful
+    assert (reading.outcome, reading.harmful) == ("not_yet", False)
+    options = {"margin": 0.03, "better": "lower"}
+    named = estimate_non_inferiority(*ARMS, **options, alpha=safe * 1.01)
+    assert (named.outcome, named.harm_outcome, named.harmful) == ("safe", "not_yet", False)
+    # A p-value that equals alpha proves nothing.
+    assert estimate_non_inferiority(*ARMS, **options, alpha=safe).outcome == "not_yet"
+    worse = {"margin": 0.0, "better": "lower"}
+    harmful = estimate_non_inferiority(*ARMS, **worse).pvalue_harmful
+    assert estimate_non_inferiority(*ARMS, **worse, alpha_harm=harmful).outcome == "not_yet"
+    named = estimate_non_inferiority(*ARMS, **worse, alpha_harm=harmful * 1.01)
+    assert (named.outcome, named.harm_outcome, named.harmful) == ("harmful", "harmful", True)
+    assert (proved_harmful(named, harmful), proved_harmful(named, harmful * 1.01)) == (False, True)
+    assert (proved_safe(reading, safe), proved_safe(reading, safe * 1.01)) == (False, True)
+
+
+def test_level_that_cannot_be_is_named():
+    reading = estimate_non_inferiority(*ARMS, margin=0.03, better="lower")
+    for bad in (0.0, 1.0, math.nan):
+        with pytest.raises(ValueError, match=rf"^alpha is {bad}; it must be between 0 and 1\.$"):
+            proved_safe(reading, bad)
+        with pytest.raises(ValueError, match=rf"^alpha_harm is {bad}; it must be between 0 and 1\.$"):
+            proved_harmful(reading, bad)
+        with pytest.raises(ValueError, match=rf"^alpha is {bad}; it must be between 0 and 1\.$"):
+            harm_alpha(bad, guardrails=1, treatments=1, reads=1)
+    assert proved_safe(reading, 0.9) == (reading.pvalue_safe < 0.9)
+    assert proved_harmful(reading, 0.9) == (reading.pvalue_harmful < 0.9)
+    for name in ("guardrails", "treatments", "reads"):
+        for bad in (0, 1.5, math.nan):
+            with pytest.raises(ValueError, match=rf"^{name} is {bad}; it must be a whole number, at least 1\.$"):
+                harm_alpha(0.05, **({"guardrails": 1, "treatments": 1, "reads": 1} | {name: bad}))
+    assert harm_alpha(0.05, guardrails=1, treatments=1, reads=1) == 0.05
+    for name in ("alpha", "alpha_harm"):
+        for bad in (0.0, 0.5, math.nan):
+            with pytest.raises(ValueError, match=rf"^{name} is {bad}; it must be between 0 and 0\.5\.$"):
+                estimate_non_inferiority(*ARMS, **({"margin": 0.03, "better": "lower"} | {name: bad}))
+
+
+def test_margin_that_cannot_be_is_named():
+    for better, bad in (("lower", -0.01), ("lower", math.inf), ("higher", 1.0), ("higher", 1.5), ("lower", math.nan)):
+        for call in (
+            lambda **options: estimate_non_inferiority(*ARMS, **options),
+            lambda **options: mean_non_inferiority(Moments(1, 1.0, 0.0), Moments(9, 1.0, 1.0), **options),
+            lambda **options: proportion_non_inferiority(0, 0, 1, 9, **options),
+        ):
+            with pytest.raises(ValueError, match=rf"^margin is {bad}; "):
+                call(margin=bad, better=better)
+    assert estimate_non_inferiority(*ARMS, margin=1.5, better="lower").bound == 1.5
+    assert estimate_non_inferiority(*ARMS, margin=0.99, better="higher").bound == -0.99
+
+
+def test_estimate_that_cannot_be_tested_says_why():
+    options = {"margin": 0.03, "better": "lower"}
+    good, still = MeanEstimate(2.0, 0.1, 9), MeanEstimate(2.0, 0.0, 9)
+    for bad in (MeanEstimate(math.inf, 0.1, 9), MeanEstimate(2.0, math.nan, 9)):
+        control, treatment = (
+            NotComputed(f"a value of {arm} is not a finite number") for arm in ("control", "treatment")
+        )
+        assert estimate_non_inferiority(bad, good, **options) == control
+        assert estimate_non_inferiority(good, bad, **options) == treatment
+    assert "not above zero" in estimate_non_inferiority(MeanEstimate(0.0, 0.1, 9), good, **options).reason
+    assert estimate_non_inferiority(MeanEstimate(0.5, 0.1, 9), good, **options).relative_effect == 3
+    assert estimate_non_inferiority(still, still, **options) == NotComputed("no value varies in control or treatment")
+    assert estimate_non_inferiority(still, good, **options).margin == 0.03
+    few = NotComputed("treatment has 0 units; a mean needs at least 2")
+    assert mean_non_inferiority(Moments(2, 1.0, 0.5), Moments(0, 0.0, 0.0), **options) == few
+    assert mean_non_inferiority(Moments(2, 1.0, 0.5), Moments(2, 1.0, 0.5), **options).statistic > 0
+    broken = NotComputed("a value of control or treatment is not a finite number")
+    shares = Moments.from_counts(3, 9)
+    for bad in (Moments(9, math.nan, 1.0), Moments(9, 0.5, math.nan)):
+        assert non_inferiority(bad, shares, kind="proportion", **options) == broken
+        assert non_inferiority(shares, bad, kind="proportion", **options) == broken
+    assert proportion_non_inferiority(1, 9, 0, 0, **options) == NotComputed("treatment has no units")
+    assert proportion_non_inferiority(0, 1, 1, 1, **options).df is None
+    none = proportion_non_inferiority(0, 90, 6, 90, **options)
+    no_ratio = NotComputed("no unit of the control has the outcome")
+    assert none.relative_effect == none.relative_interval == none.harm_interval == no_ratio
+
+
+def test_guardrail_too_large_for_a_number_says_so():
+    options = {"margin": 0.9, "better": "lower"}
+    huge, small = MeanEstimate(1.5e308, 0.1, 9), MeanEstimate(-1.5e308, 0.1, 9)
+    reason = NotComputed("the numbers are too large to compute with")
+    assert estimate_non_inferiority(huge, small, **options) == reason
+    reading = estimate_non_inferiority(MeanEstimate(1e-300, 0.1, 9), MeanEstimate(1e300, 0.1, 9), **options)
+    assert reading.relative_effect == NotComputed("the mean of the control is not clearly different from zero")
+    assert reading.outcome == "harmful"
+
+
+def test_statistic_without_any_error_is_no_number():
+    still = MeanEstimate(2.0, 0.0, 9)
+    assert math.isnan(margin_statistic(still, still, ratio=1.1)[0])
+    both = MeanEstimate(np.array([2.0, 2.0]), np.array([0.0, 0.1]), 9)
+    assert np.isnan(margin_statistic(both, both, ratio=1.1)[0]).tolist() == [True, False]
+    tiny = MeanEstimate(np.full(1, 2.0), np.full(1, 1e-9), 9)
+    assert np.isfinite(margin_statistic(tiny, tiny, ratio=1.1)[0]).all()
 
 
 @pytest.mark.slow

@@ -40,8 +40,10 @@ from abtest_lib.statistics.proportions import (
     pooled_z,
     score_ratio_interval,
     score_ratio_z,
+    unpooled_z,
     wilson_interval,
 )
+from abtest_lib.statistics.score_intervals import miettinen_nurminen_interval
 from abtest_lib.statistics.tails import critical_value, tail_pvalue
 
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -94,10 +96,11 @@ def test_wilson_interval_matches_the_papers_table(successes, n, low, high):
 @given(COUNTS, ALPHAS)
 def test_intervals_of_proportions_match_statsmodels(counts, alpha):
     xc, nc, xt, nt = counts
-    for got, method in (
-        (newcombe_interval(*counts, alpha=alpha), "newcomb"),
-        (wald_interval(MeanEstimate.of_proportion(xc, nc), MeanEstimate.of_proportion(xt, nt), alpha=alpha), "wald"),
-    ):
+    wald = wald_interval(MeanEstimate.of_proportion(xc, nc), MeanEstimate.of_proportion(xt, nt), alpha=alpha)
+    for got, method in ((newcombe_interval(*counts, alpha=alpha), "newcomb"), (wald, "wald")):
+        if isinstance(got, NotComputed):  # where statsmodels has an interval without width
+            assert xc in (0, nc) and xt in (0, nt)
+            continue
         want = confint_proportions_2indep(xt, nt, xc, nc, method=method, compare="diff", alpha=alpha)
         assert got == pytest.approx(want, abs=1e-9)
     assert wilson_interval(xc, nc, alpha=alpha) == pytest.approx(
@@ -334,6 +337,7 @@ def test_control_mean_near_zero_has_no_bounded_relative_interval():
         (lambda: compare_proportions(1, 4, -1, 4), "successes_treatment is -1"),
         (lambda: compare_proportions(1, 4, 1.5, 4), "successes_treatment is 1.5"),
         (lambda: compare_proportions(1, -4, 1, 4), "n_control is -4"),
+        (lambda: compare_proportions(1, 4, 5, 4), r"successes_treatment is 5; .*n_treatment \(4\)"),
         (lambda: compare_proportions(1, 4, 1, 4, alpha=0), "alpha is 0"),
         (lambda: compare_means(Moments(2, 1, 1), Moments(2, 1, 1), alpha=1.5), "alpha is 1.5"),
         (lambda: compare_means(Moments(2, 1, 1), Moments(2, 1, 1), alternative="larger"), "alternative is 'larger'"),
@@ -549,6 +553,187 @@ def test_statistics_import_neither_pandas_nor_scipy_stats_nor_statsmodels():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
     assert found.stdout.strip() == "[]"
+
+
+# --- every answer is filled as it says
+
+
+@pytest.mark.parametrize("alternative", SIDES)
+@pytest.mark.parametrize("relative", ["koopman", "fieller", "delta"])
+@pytest.mark.parametrize("interval", ["newcombe", "miettinen-nurminen", "wald"])
+@pytest.mark.parametrize("test", ["pooled", "unpooled"])
+def test_comparison_of_shares_holds_what_was_asked_for(test, interval, relative, alternative):
+    counts, options = (30, 900, 60, 800), {"alpha": 0.1, "alternative": alternative}
+    arms = MeanEstimate.of_proportion(30, 900), MeanEstimate.of_proportion(60, 800)
+    got = compare_proportions(*counts, **options, test=test, interval=interval, relative=relative)
+    z = {"pooled": pooled_z, "unpooled": unpooled_z}[test](*counts)
+    tail = {"two-sided": 2 * stats.norm.sf(abs(z)), "greater": stats.norm.sf(z), "less": stats.norm.cdf(z)}
+    assert (got.statistic, got.pvalue) == pytest.approx((z, tail[alternative]), rel=1e-12)
+    assert got.effect == pytest.approx(60 / 800 - 30 / 900, rel=1e-14)
+    assert got.relative_effect == pytest.approx((60 / 800) / (30 / 900) - 1, rel=1e-14)
+    assert (
+        got.effect_interval
+        == {
+            "newcombe": lambda: newcombe_interval(*counts, **options),
+            "miettinen-nurminen": lambda: miettinen_nurminen_interval(*counts, **options),
+            "wald": lambda: wald_interval(*arms, **options),
+        }[interval]()
+    )
+    assert (
+        got.relative_interval
+        == {
+            "koopman": lambda: score_ratio_interval(*counts, **options),
+            "fieller": lambda: fieller_interval(*arms, **options),
+            "delta": lambda: delta_interval(*arms, **options),
+        }[relative]()
+    )
+    assert (got.df, got.confidence_level, got.alternative, got.adjustment) == (None, 0.9, alternative, None)
+    variance = 30 * 870 / 900**3 + 60 * 740 / 800**3
+    assert got.standard_error == pytest.approx(math.sqrt(variance), rel=1e-14)
+    for word in (test, interval, relative):
+        assert word in got.method.lower()
+
+
+def test_comparison_of_shares_is_two_sided_at_five_percent_by_the_methods_of_the_reports():
+    asked = {"alpha": 0.05, "alternative": "two-sided", "test": "pooled", "interval": "newcombe", "relative": "koopman"}
+    assert compare_proportions(30, 900, 60, 800) == compare_proportions(30, 900, 60, 800, **asked)
+
+
+@pytest.mark.parametrize("name", ["test", "interval", "relative"])
+def test_method_that_is_not_known_is_named(name):
+    with pytest.raises(ValueError, match=rf"^{name} is 'best'; it must be one of '"):
+        compare_proportions(30, 900, 60, 800, **{name: "best"})
+
+
+@pytest.mark.parametrize(
+    ("counts", "reason"),
+    [
+        ((0, 30, 0, 25), "no unit of control and treatment has the outcome, so nothing varies"),
+        ((30, 30, 25, 25), "every unit of control and treatment has the outcome, so nothing varies"),
+    ],
+)
+def test_shares_that_do_not_vary_say_so(counts, reason):
+    got = compare_proportions(*counts)
+    assert got.statistic == got.pvalue == NotComputed(reason)
+    for one, other in ((0, 25), (30, 0)):
+        got = compare_proportions(one, 30, other, 25, test="unpooled")
+        assert got.pvalue == NotComputed("in each variant nobody or everybody has the outcome, so nothing varies")
+
+
+def test_one_unit_is_enough_for_a_share_and_two_are_for_a_mean():
+    assert compare_proportions(0, 1, 1, 1).effect == 1
+    assert compare_means(Moments(2, 1.0, 0.5), Moments(2, 2.0, 0.5)).effect == 1
+    few = NotComputed("treatment has 0 units; a mean needs at least 2")
+    assert compare_means(Moments(2, 1.0, 0.5), Moments(0, 0.0, 0.0)) == few
+
+
+@pytest.mark.parametrize("alternative", SIDES)
+@pytest.mark.parametrize("relative", ["fieller", "delta"])
+def test_comparison_of_means_holds_what_was_asked_for(relative, alternative):
+    control, treatment = Moments(40, 2.0, 90.0), Moments(30, 2.9, 60.0)
+    arms, options = [MeanEstimate.of_mean(moments) for moments in (control, treatment)], {"alternative": alternative}
+    got = compare_means(control, treatment, alpha=0.1, relative=relative, **options)
+    assert got == compare_estimates(*arms, alpha=0.1, relative=relative, **options)
+    word = {"two-sided": "two-sided", "greater": "greater", "less": "less"}[alternative]
+    want = stats.ttest_ind_from_stats(
+        2.9, math.sqrt(60 / 29), 30, 2.0, math.sqrt(90 / 39), 40, equal_var=False, alternative=word
+    )
+    assert (got.statistic, got.pvalue) == pytest.approx((want.statistic, want.pvalue), rel=1e-12)
+    interval = {"fieller": fieller_interval, "delta": delta_interval}[relative]
+    assert got.relative_interval == interval(*arms, alpha=0.1, df=got.df, **options)
+    assert got.effect_interval == wald_interval(*arms, alpha=0.1, df=got.df, **options)
+    assert got.relative_effect == pytest.approx(0.45, rel=1e-14)
+    assert got.standard_error == pytest.approx(math.sqrt(90 / 39 / 40 + 60 / 29 / 30), rel=1e-14)
+    assert (got.df, got.confidence_level, got.alternative) == (pytest.approx(welch_df(*arms)), 0.9, alternative)
+    assert f"; {relative} relative interval" in got.method.lower()
+    own = compare_estimates(*arms, alpha=0.1, df=9, relative=relative, **options)
+    assert own.effect_interval == wald_interval(*arms, alpha=0.1, df=9, **options)
+    assert own.relative_interval == interval(*arms, alpha=0.1, df=9, **options)
+    asked = compare_means(control, treatment, alpha=0.05, alternative="two-sided", relative="fieller")
+    assert compare_means(control, treatment) == compare_estimates(*arms) == asked
+
+
+@pytest.mark.parametrize("alternative", SIDES)
+@pytest.mark.parametrize("relative", ["fieller", "delta"])
+@pytest.mark.parametrize("theta", [None, 0.4])
+def test_adjusted_comparison_is_that_of_the_residuals(theta, relative, alternative):
+    rng = np.random.default_rng(5)
+    before = rng.normal(3, 1, 70)
+    after = 5 + 0.8 * before + rng.normal(0, 1, 70) + np.repeat([0.0, 0.5], 35)
+    arms = [CoMoments.from_values(after[part], before[part]) for part in (slice(35), slice(35, 70))]
+    options = {"alpha": 0.1, "alternative": alternative}
+    got = compare_adjusted_means(*arms, theta=theta, relative=relative, **options)
+    used = got.adjustment.theta if theta is None else theta
+    residuals = after - used * (before - before.mean())
+    want = compare_means(*(Moments.from_values(half) for half in (residuals[:35], residuals[35:])), **options)
+    assert (got.effect, got.pvalue, got.df) == pytest.approx((want.effect, want.pvalue, want.df), rel=1e-9)
+    assert got.effect_interval == pytest.approx(want.effect_interval, rel=1e-9)
+    assert got.relative_effect == pytest.approx(want.relative_effect, rel=1e-9)
+    assert (got.confidence_level, got.alternative) == (0.9, alternative)
+    assert got.method.startswith("covariate-adjusted (CUPED) Welch t test")
+    assert f"{relative} relative interval" in got.method.lower()
+    plain = compare_means(*(arm.outcome for arm in arms), **options)
+    assert got.adjustment.theta == used
+    assert (got.adjustment.unadjusted_effect, got.adjustment.unadjusted_interval) == (
+        plain.effect,
+        plain.effect_interval,
+    )
+    removed = 1 - got.standard_error**2 / plain.standard_error**2
+    assert got.adjustment.variance_removed == pytest.approx(removed, rel=1e-12)
+    if theta is None:
+        assert compare_adjusted_means(*arms) == compare_adjusted_means(*arms, alpha=0.05, relative="fieller")
+    few = CoMoments.from_values([1.0], [2.0])
+    assert compare_adjusted_means(few, arms[1], theta=theta) == NotComputed(
+        "control has 1 unit; a mean needs at least 2"
+    )
+
+
+@pytest.mark.parametrize("alternative", SIDES)
+def test_relative_comparison_by_delta_is_that_of_the_formula(alternative):
+    arms = MeanEstimate(-4.0, 0.09, 50), MeanEstimate(-3.0, 0.16, 60)
+    got = compare_relative_by_delta(*arms, alpha=0.1, alternative=alternative)
+    error = math.sqrt(0.16 / 4**2 + 0.09 * 3**2 / 4**4)
+    law = stats.t(welch_df(*arms))
+    tail = {"two-sided": 2 * law.sf(0.25 / error), "greater": law.sf(0.25 / error), "less": law.cdf(0.25 / error)}
+    assert (got.relative_effect, got.standard_error, got.statistic, got.pvalue) == pytest.approx(
+        (0.25, error, 0.25 / error, tail[alternative]), rel=1e-12
+    )
+    assert got.relative_interval == delta_interval(*arms, alpha=0.1, alternative=alternative, df=got.df)
+    assert (got.df, got.confidence_level, got.alternative) == (welch_df(*arms), 0.9, alternative)
+    assert got.method == "delta method on the relative effect"
+    own = compare_relative_by_delta(*arms, alpha=0.1, alternative=alternative, df=9)
+    assert own.df == 9
+    assert own.relative_interval == delta_interval(*arms, alpha=0.1, alternative=alternative, df=9)
+    asked = compare_relative_by_delta(*arms, alpha=0.05, alternative="two-sided")
+    assert compare_relative_by_delta(*arms) == asked
+
+
+def test_effects_too_large_for_a_number_say_so():
+    huge, small = MeanEstimate(1e308, 0.1, 9), MeanEstimate(-1e308, 0.1, 9)
+    vague, reason = MeanEstimate(1.0, 1e308, 9), "the numbers are too large to compute with"
+    assert compare_estimates(small, huge) == compare_estimates(vague, vague) == NotComputed(reason)
+    ratio = compare_estimates(MeanEstimate(1e-300, 0.1, 9), MeanEstimate(1e300, 0.1, 9)).relative_effect
+    assert ratio == NotComputed("the mean of the control is not clearly different from zero")
+
+
+def test_relative_effect_of_a_treatment_that_is_zero_throughout_has_no_error():
+    # A hundred per cent less, whatever the control's mean turns out to be.
+    nothing = compare_relative_by_delta(MeanEstimate(2.0, 0.1, 9), MeanEstimate(0.0, 0.0, 9))
+    assert nothing == NotComputed("the relative effect has no error left to measure it against")
+
+
+@pytest.mark.parametrize("compare", [compare_estimates, compare_relative_by_delta])
+def test_estimates_that_cannot_be_compared_say_why(compare):
+    good, still = MeanEstimate(2.0, 0.1, 9), MeanEstimate(2.0, 0.0, 9)
+    for bad in (MeanEstimate(math.inf, 0.1, 9), MeanEstimate(2.0, math.nan, 9)):
+        assert compare(bad, good) == NotComputed("a value of control is not a finite number")
+        assert compare(good, bad) == NotComputed("a value of treatment is not a finite number")
+    assert compare(still, still) == NotComputed("no value varies in control or treatment")
+    assert not isinstance(compare(still, good), NotComputed)
+    with pytest.raises(ValueError, match=r"^alpha is 2; "):
+        compare(good, good, alpha=2)
+    with pytest.raises(ValueError, match=r"^alternative is 'up'; "):
+        compare(good, good, alternative="up")
 
 
 # --- simulations; benchmarks/error_rates.py prints the same at full length

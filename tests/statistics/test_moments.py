@@ -177,3 +177,86 @@ def test_impossible_co_moments_are_refused(arguments, message):
 def test_outcomes_and_covariates_must_be_as_many():
     with pytest.raises(ValueError, match="covariates has 1 values"):
         CoMoments.from_values([1.0, 2.0], [1.0])
+
+
+def test_rounding_of_a_mean_leaves_no_trace_in_the_spread():
+    # 2**53 + 4/3, the exact mean, is no float; in fractions the squared deviations add up to 8/3.
+    values = [2.0**53, 2.0**53 + 2, 2.0**53 + 2]
+    assert math.isclose(Moments.from_values(values).m2, 8 / 3, rel_tol=1e-15)
+    assert math.isclose(CoMoments.from_values(values, values).comoment, 8 / 3, rel_tol=1e-15)
+
+
+def test_merge_of_co_moments_survives_means_of_a_million_million():
+    cells = [(1, 1e12 + 0.25, 1e12 + 0.5), (2, 1e12 + 0.5, 1e12 - 0.25), (4, 1e12 + 1.25, 1e12 + 1.0)]
+    outcome, covariate = (sum(n * Fraction(mean) for n, *means in cells for mean in [means[k]]) / 7 for k in (0, 1))
+    exact = sum(n * (Fraction(y) - outcome) * (Fraction(x) - covariate) for n, y, x in cells)
+    merged = merge_co_moments(CoMoments(Moments(n, y, 0.0), Moments(n, x, 0.0), 0.0) for n, y, x in cells)
+    assert math.isclose(merged.comoment, exact, rel_tol=1e-3)
+
+
+def test_values_may_come_one_by_one_or_in_single_precision():
+    values = np.array([16_777_216.0, 3.0, 5.5], dtype=np.float32)
+    assert Moments.from_values(value for value in (1.0, 2.0, 6.0)) == Moments.from_values([1.0, 2.0, 6.0])
+    assert Moments.from_values(values) == Moments.from_values(values.astype(float))
+    assert CoMoments.from_values(values, iter(values)) == CoMoments.from_values(*[values.astype(float)] * 2)
+
+
+def test_every_way_to_have_no_units_gives_the_same():
+    nothing = Moments(0, 0.0, 0.0)
+    assert Moments.from_counts(0, 0) == Moments.from_sums(0, 0.0, 0.0) == nothing
+    empty = CoMoments(nothing, nothing, 0.0)
+    assert CoMoments.from_values([], []) == CoMoments.of_constant(nothing, 5.0) == merge_co_moments([]) == empty
+
+
+def test_sums_may_contradict_each_other_by_a_billionth_only():
+    # The least sum of squares is total**2 / n = 10**9 + 1: a billionth above the first, a thousandth above the second.
+    assert Moments.from_sums(10**9 + 1, 1e9 + 1, 1e9).m2 == 0
+    with pytest.raises(ValueError, match="sum_of_squares is 999000000"):
+        Moments.from_sums(10**9 + 1, 1e9 + 1, 999e6)
+
+
+def test_sums_of_products_give_the_exact_comoment():
+    outcomes, covariates = [4, -3, 12, 7], [2, 5, -1, 9]
+    one, other = (Moments.from_sums(4, sum(values), sum(v * v for v in values)) for values in (outcomes, covariates))
+    products = sum(y * x for y, x in zip(outcomes, covariates, strict=True))
+    exact = Fraction(products) - Fraction(sum(outcomes) * sum(covariates), 4)
+    assert (one.mean, other.mean) == (5.0, 3.75)
+    assert CoMoments.from_sums(one, other, products) == CoMoments(one, other, float(exact))
+
+
+def test_large_means_excuse_no_impossible_comoment():
+    with pytest.raises(ValueError, match=r"comoment is 1\.5"):
+        CoMoments(Moments(2, 1000.0, 1.0), Moments(2, 1000.0, 1.0), 1.5)
+
+
+def test_one_cell_that_is_not_finite_leaves_no_number():
+    good, bad = Moments(3, 1.0, 2.0), Moments(2, 1.0, math.inf)
+    for cells in ([good, bad], [Moments(2, math.nan, 1.0), good]):
+        merged = merge(cells)
+        assert merged.n == 5
+        assert math.isnan(merged.mean)
+        assert math.isnan(merged.m2)
+    merged = merge_co_moments([CoMoments(good, good, 1.0), CoMoments(bad, Moments(2, 1.0, 1.0), 0.0)])
+    assert (merged.outcome.n, merged.covariate.n, merged.covariate.mean) == (5, 5, 1.0)
+    assert math.isnan(merged.outcome.mean)
+    assert math.isnan(merged.comoment)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_values_or_sums_that_are_not_finite_leave_the_count_alone(bad):
+    made = [Moments.from_values([1.0, bad, 2.0]), Moments.from_sums(3, bad, 5.0), Moments.from_sums(3, 3.0, bad)]
+    for moments in made:
+        assert type(moments.n) is int
+        assert (moments.n, math.isnan(moments.mean), math.isnan(moments.m2)) == (3, True, True)
+    good = Moments.from_values([1.0, 2.0, 6.0])
+    for broken in (
+        CoMoments.from_values([1.0, 2.0, 6.0], [1.0, bad, 2.0]),
+        CoMoments.from_sums(good, Moments.from_values([1.0, bad, 2.0]), 5.0),
+        CoMoments.from_sums(good, good, bad),
+    ):
+        assert broken.outcome == good
+        assert broken.covariate.n == 3
+        assert math.isnan(broken.comoment)
+    assert CoMoments.from_values([bad, 2.0, 6.0], [1.0, 2.0, 6.0]).covariate == good
+    assert math.isnan(CoMoments.from_values([bad, 2.0, 6.0], [1.0, 2.0, 6.0]).comoment)
+    assert CoMoments.from_sums(good, good, bad).covariate == good

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from benchmark_rates import broken_rates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -112,3 +113,9 @@ def test_share_at_the_margin_is_called_non_inferior_as_often_as_promised():
     for statistic in (farrington_manning_z, miettinen_nurminen_z):
         called = statistic(xc, 900, xt, 900, difference=-0.03) > 1.2815515655446004
         assert np.mean(called) == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.slow
+def test_promised_error_rates_are_held():
+    # Non-inferior at the margin, equivalent at a bound.
+    assert broken_rates("error_rates_intervals", "margins", seed=33, repetitions=5_000) == []

@@ -4,10 +4,27 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.moments import CoMoments, Moments
-from abtest_lib.statistics.planning import Baseline, RequiredUnits, required_days
+from abtest_lib.statistics.planning import (
+    Baseline,
+    RequiredUnits,
+    margin_of_change,
+    required_days,
+    treated_share,
+    units_by_day,
+)
+from abtest_lib.statistics.planning_checks import comparison_alpha
+from abtest_lib.statistics.planning_looks import looks_inflation
+from abtest_lib.statistics.power import minimum_detectable_means, power_means, required_units_means
+from abtest_lib.statistics.power_proportions import (
+    minimum_detectable_proportions,
+    power_proportions,
+    required_units_proportions,
+)
+from abtest_lib.statistics.spending import pocock_spending
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
@@ -71,6 +88,81 @@ def test_enrolment_is_the_fewest_whole_weeks_that_hold_the_units(units, units_pe
     assert (plan.enrolment_days - 7) * units_per_day < units
 
 
+def test_count_has_the_spread_of_its_distribution():
+    # Variance of a Poisson count is its mean; of a negative binomial one with size 2 and mean 4 it is 4 + 4² / 2 = 12.
+    assert Baseline.of_count(4.0).sd == 2.0
+    assert Baseline.of_count(4.0, dispersion=3.0).sd == pytest.approx(stats.nbinom(2, 2 / 6).std())
+
+
+def test_median_of_normal_values_has_the_known_spread():
+    # Asymptotically sqrt(pi / 2) times the standard deviation; for a quantile sqrt(q (1 - q)) / density.
+    n, density = 10_000, stats.norm.pdf(stats.norm.ppf(0.9))
+    error = np.sqrt(0.9 * 0.1 / n) / density
+    assert Baseline.of_standard_error(1.28, error, n).sd == pytest.approx(0.3 / density)
+    median_error = np.sqrt(np.pi / 2 / n)
+    assert Baseline.of_standard_error(0.0, median_error, n).sd == pytest.approx(np.sqrt(np.pi / 2))
+
+
+@given(st.floats(10.0, 1e7), st.integers(2, 8), st.floats(0.1, 10.0))
+def test_split_adds_up_to_the_total(total, variants, allocation):
+    split = RequiredUnits.of_total(total, variants=variants, allocation=allocation)
+    assert split.exact_total == pytest.approx(total)
+    assert split.exact_treatment == pytest.approx(allocation * split.exact_control)
+    assert split.treatments == variants - 1
+
+
+@given(st.integers(1, 1_000_000), st.floats(1.0, 1e5), st.integers(0, 30))
+def test_planned_days_are_enough_for_the_planned_units(units, units_per_day, window_days):
+    plan = required_days(units, units_per_day=units_per_day, window_days=window_days)
+    options = {"units_per_day": units_per_day, "window_days": window_days}
+    reached = units_by_day(plan.days, **options, enrolment_days=plan.enrolment_days)
+    assert reached >= units * (1 - 1e-9)
+    assert units_by_day(window_days, **options) == 0
+
+
+def test_treated_share_by_either_effect():
+    assert treated_share(0.2, effect=0.01) == pytest.approx(treated_share(0.2, relative_effect=0.05))
+    assert treated_share(0.2, effect=[0.01, -0.01]) == pytest.approx([0.21, 0.19])
+
+
+def test_worst_tolerated_change_has_a_margin_and_a_direction():
+    assert margin_of_change(-0.4) == (0.4, "higher") and margin_of_change(0.4) == (0.4, "lower")
+
+
+@pytest.mark.parametrize(
+    ("looks", "spending", "inflation"),
+    [(14, {}, 1.0424262604057433), (5, {"spending": pocock_spending}, 1.2126259450467212), (1, {}, 1.0)],
+)
+def test_inflation_of_looks_matches_integration_by_another_hand(looks, spending, inflation):
+    # Two-sided 0.05, power 0.8, evenly spaced looks; a composite 16-point Gauss-Legendre recursion.
+    found = looks_inflation([look / looks for look in range(1, looks + 1)], **spending)
+    assert found == pytest.approx(inflation, rel=2e-5)
+
+
+@pytest.mark.parametrize(("treatments", "critical"), [(2, 2.21), (3, 2.35), (4, 2.44), (1, 1.96)])
+def test_dunnett_family_has_the_published_critical_value(treatments, critical):
+    # Dunnett (1964), Biometrics 20(3), table 2: two-sided 5 %, infinite degrees of freedom, equal groups.
+    plan = {"treatments": treatments, "family": "dunnett"}
+    level = comparison_alpha(0.05, **plan, alternative="two-sided", allocation=1.0)
+    assert stats.norm.isf(level / 2) == pytest.approx(critical, abs=0.006)
+    units = required_units_means(0.5, sd=4.0, test="z", **plan).exact_control
+    assert units == pytest.approx(2 * (8 * (critical + stats.norm.isf(0.2))) ** 2, rel=0.005)
+
+
+@given(st.integers(2, 6), st.floats(0.2, 5.0), st.sampled_from(["two-sided", "greater"]))
+@settings(max_examples=12)
+def test_dunnett_needs_fewer_units_than_bonferroni_and_keeps_the_power(treatments, allocation, alternative):
+    plan = {"treatments": treatments, "allocation": allocation, "alternative": alternative}
+    shares = [required_units_proportions(0.1, 0.11, **plan, family=family) for family in ("dunnett", "bonferroni")]
+    assert shares[0].exact_control < shares[1].exact_control
+    arms = {"n_control": shares[0].exact_control, "n_treatment": shares[0].exact_treatment}
+    shared = {"treatments": treatments, "alternative": alternative, "family": "dunnett"}
+    assert power_proportions(0.1, 0.11, **arms, **shared) == pytest.approx(0.8, abs=1e-6)
+    assert minimum_detectable_proportions(0.1, **arms, **shared).share == pytest.approx(0.11, abs=1e-6)
+    effect = minimum_detectable_means(**arms, sd=3.0, **shared)
+    assert power_means(effect, **arms, sd=3.0, **shared) == pytest.approx(0.8, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -78,6 +170,26 @@ def test_enrolment_is_the_fewest_whole_weeks_that_hold_the_units(units, units_pe
         (lambda: Baseline(float("nan"), 1.0), "mean is nan"),
         (lambda: Baseline.of_share(1.0), "share is 1.0"),
         (lambda: Baseline(1.0, 1.0).adjusted(1.0), "r_squared is 1.0"),
+        (lambda: Baseline.of_count(0.0), "rate is 0.0"),
+        (lambda: Baseline.of_count(1.0, dispersion=-1.0), "dispersion is -1.0"),
+        (lambda: Baseline.of_standard_error(1.0, 0.0, 5), "standard_error is 0.0"),
+        (lambda: Baseline.of_standard_error(1.0, 1.0, 1), "n is 1"),
+        (lambda: RequiredUnits.of_total(0), "total is 0"),
+        (lambda: RequiredUnits.of_total(10, variants=1), "variants is 1"),
+        (lambda: RequiredUnits.of_total(10, allocation=0.0), "allocation is 0.0"),
+        (lambda: treated_share(0.2), "exactly one"),
+        (lambda: treated_share(0.2, effect=0.1, relative_effect=0.1), "exactly one"),
+        (lambda: treated_share(0.2, effect=0.9), "the treatment's share is 1.1"),
+        (lambda: margin_of_change(0.0), "change is 0.0"),
+        (lambda: units_by_day(-1, units_per_day=5.0), "days is -1"),
+        (lambda: units_by_day(1, units_per_day=0.0), "units_per_day is 0.0"),
+        (lambda: units_by_day(1, units_per_day=1.0, window_days=-1), "window_days is -1"),
+        (lambda: units_by_day(1, units_per_day=1.0, enrolment_days=0), "enrolment_days is 0"),
+        (lambda: required_units_means(1.0, sd=1.0, family="holm"), "family is 'holm'"),
+        (
+            lambda: power_means(1.0, n_control=[9, 9], n_treatment=9, sd=1.0, treatments=2, family="dunnett"),
+            "allocation is an array",
+        ),
         (lambda: required_days(0, units_per_day=5.0), "units is 0"),
         (lambda: required_days(5, units_per_day=0.0), "units_per_day is 0.0"),
         (lambda: required_days(5, units_per_day=1.0, window_days=1.5), "window_days is 1.5"),

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.proportion import proportion_effectsize
 
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.moments import Moments
-from abtest_lib.statistics.pooled import cohens_d, hedges_g, student_log_ratio_interval, student_test
+from abtest_lib.statistics.pooled import cohens_d, cohens_h, hedges_g, student_log_ratio_interval, student_test
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
@@ -64,3 +66,44 @@ def test_what_cannot_be_computed_says_why():
 def test_alpha_out_of_range_is_refused():
     with pytest.raises(ValueError, match="alpha is 1"):
         student_test(Moments(5, 1.0, 3.0), Moments(5, 1.0, 3.0), alpha=1)
+
+
+def test_standardised_effects_without_equal_variances_match_a_published_example():
+    # Borenstein et al. (2009), p. 27: standard deviations 5.5 and 4.5, 50 units each. With as many units in both the
+    # average variance is the pooled one; Glass's delta is 3 / 4.5.
+    control, treatment = Moments(50, 100.0, 49 * 4.5**2), Moments(50, 103.0, 49 * 5.5**2)
+    assert cohens_d(control, treatment, deviation="average") == pytest.approx(0.5970, abs=6e-5)
+    assert cohens_d(control, treatment, deviation="control") == pytest.approx(3 / 4.5, rel=1e-12)
+
+
+@given(samples, samples, st.integers(1, 6))
+def test_average_deviation_does_not_depend_on_how_many_units_are_in_which_variant(control, treatment, times):
+    # Units copied with n - 1 kept as the divisor of the same variance.
+    c, t = Moments.from_values(control), Moments.from_values(treatment)
+    more = Moments(times * (t.n - 1) + 1, t.mean, times * t.m2)
+    assert cohens_d(c, more, deviation="average") == pytest.approx(cohens_d(c, t, deviation="average"))
+    assert cohens_d(t, c, deviation="average") == pytest.approx(-cohens_d(c, t, deviation="average"), abs=1e-12)
+
+
+def test_standardised_effects_of_shares():
+    control, treatment = Moments.from_counts(155, 5_000), Moments.from_counts(190, 5_000)
+    values = [np.repeat([1.0, 0.0], [155, 4_845]), np.repeat([1.0, 0.0], [190, 4_810])]
+    deviation = np.sqrt(np.mean([each.var(ddof=1) for each in values]))
+    assert cohens_d(control, treatment) == pytest.approx((0.038 - 0.031) / deviation)
+    assert cohens_h(155, 5_000, 190, 5_000) == pytest.approx(proportion_effectsize(0.038, 0.031), rel=1e-12)
+    assert cohens_h(0, 10, 10, 10) == pytest.approx(np.pi)
+    assert cohens_h(190, 5_000, 155, 5_000) == -cohens_h(155, 5_000, 190, 5_000)
+
+
+def test_standardised_effects_say_what_they_cannot_compute():
+    some, one = Moments(5, 1.0, 3.0), Moments(1, 2.0, 0.0)
+    assert cohens_d(one, some, deviation="control") == NotComputed("control has 1 unit; a variance needs at least 2")
+    assert cohens_d(some, one, deviation="average") == NotComputed("treatment has 1 unit; a variance needs at least 2")
+    assert cohens_d(some, one, deviation="control") == pytest.approx(1 / (3 / 4) ** 0.5)
+    flat = Moments(5, 1.0, 0.0)
+    assert cohens_d(flat, some, deviation="control") == NotComputed("no value varies in control")
+    assert cohens_h(0, 0, 1, 2) == NotComputed("control has no units")
+    with pytest.raises(ValueError, match="deviation is 'own'"):
+        cohens_d(some, some, deviation="own")
+    with pytest.raises(ValueError, match="successes_treatment is 3"):
+        cohens_h(0, 1, 3, 2)

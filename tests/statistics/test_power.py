@@ -26,6 +26,8 @@ from abtest_lib.statistics.power_margins import (
     power_non_inferior_means,
     required_units_guardrail_means,
     required_units_non_inferior_means,
+    smallest_margin_guardrail_means,
+    smallest_margin_means,
 )
 
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -205,6 +207,33 @@ def test_non_inferiority_power_is_that_of_the_distance_to_the_margin():
     assert power_non_inferior_means(0.4, effect=-0.1, better="lower", **arms) == wanted
 
 
+@given(st.floats(-0.2, 0.2), st.integers(50, 50_000), st.sampled_from(["higher", "lower"]), TESTS)
+@settings(max_examples=40)
+def test_smallest_margin_is_the_one_proved_with_the_power(effect, n, better, test):
+    plan = {"n_control": n, "n_treatment": 2 * n, "sd": 2.0, "better": better, "effect": effect, "test": test}
+    margin = smallest_margin_means(**plan, power=0.9)
+    if margin == 0:
+        # Better than the control by so much that any margin is proved.
+        assert abs(effect) > 0 and power_non_inferior_means(1e-9, **plan) >= 0.9 - 1e-9
+    else:
+        assert power_non_inferior_means(margin, **plan) == pytest.approx(0.9, abs=1e-6)
+
+
+@given(st.floats(-0.04, 0.04), st.integers(500, 50_000), st.sampled_from(["higher", "lower"]))
+@settings(max_examples=30)
+def test_smallest_margin_of_a_guardrail_is_the_one_proved_with_the_power(relative_effect, n, better):
+    plan = {"mean": 180.0, "sd": 80.0, "better": better, "relative_effect": relative_effect}
+    plan |= {"n_control": n, "n_treatment": n}
+    margin = smallest_margin_guardrail_means(**plan, power=0.9)
+    reached = power_guardrail_means(margin, **plan)
+    assert reached == pytest.approx(0.9, abs=1e-5) or (reached > 0.9 and margin < 1e-9)
+
+
+def test_margin_that_no_such_units_prove_is_not_computed():
+    plan = {"mean": 1.0, "sd": 50.0, "better": "lower", "n_control": 10, "n_treatment": 10}
+    assert isinstance(smallest_margin_guardrail_means(**plan), NotComputed)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -214,7 +243,7 @@ def test_non_inferiority_power_is_that_of_the_distance_to_the_margin():
         (lambda: required_units_means(1.0, sd=1.0, power=0.04), "power is 0.04"),
         (lambda: required_units_means(1.0, sd=1.0, alpha=0.0), "alpha is 0.0"),
         (lambda: required_units_means(1.0, sd=1.0, allocation=-1.0), "allocation is -1.0"),
-        (lambda: required_units_means(1.0, sd=1.0, treatments=0), "is 0; it must be at least 1"),
+        (lambda: required_units_means(1.0, sd=1.0, treatments=0), "treatments is 0"),
         (lambda: required_units_means(1.0, sd=1.0, inflation=0.5), "inflation is 0.5"),
         (lambda: required_units_means(1.0, sd=1.0, test="f"), "test is 'f'"),
         (lambda: required_units_means(1.0, sd=1.0, sd_treatment=2.0, test="student"), "sd_treatment is 2.0"),

@@ -12,11 +12,14 @@ from statsmodels.stats.proportion import power_proportions_2indep, proportion_ef
 
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.guardrails import proportion_non_inferiority
+from abtest_lib.statistics.power_margin_shares import (
+    power_non_inferior_proportions,
+    required_units_non_inferior_proportions,
+    smallest_margin_proportions,
+)
 from abtest_lib.statistics.power_proportions import (
     minimum_detectable_proportions,
-    power_non_inferior_proportions,
     power_proportions,
-    required_units_non_inferior_proportions,
     required_units_proportions,
 )
 from abtest_lib.statistics.proportions import score_ratio_z
@@ -128,10 +131,11 @@ def test_more_treatments_share_alpha_and_add_units():
 def test_null_shares_of_a_ratio_are_those_of_the_score_test(control, margin, better, allocation):
     ratio = 1 - margin if better == "higher" else 1 + margin
     plan = {"share_control": control, "better": better, "scale": "ratio", "alpha": 0.025}
-    n_control, n_treatment = 1e6, allocation * 1e6
+    n_control, n_treatment = 10**10, round(allocation * 10**10)
     assume(control * ratio < 1)
     # Half the expected experiments show it where the true statistic, at its expectation, is the critical value.
-    z = abs(score_ratio_z(1e6 * control, n_control, n_treatment * control, n_treatment, ratio=ratio))
+    successes = round(n_control * control), round(n_treatment * control)
+    z = abs(score_ratio_z(successes[0], n_control, successes[1], n_treatment, ratio=ratio))
     scale = (stats.norm.isf(0.025) / z) ** 2
     power = power_non_inferior_proportions(margin, n_control=scale * n_control, n_treatment=scale * n_treatment, **plan)
     assert power == pytest.approx(0.5, abs=1e-6)
@@ -164,9 +168,51 @@ def test_required_units_prove_a_margin_and_one_less_does_not(control, margin, sc
     plan = {"share_control": control, "better": "higher", "scale": scale}
     units = required_units_non_inferior_proportions(margin, allocation=allocation, power=power, **plan)
     assume(units.control > 1)
-    for n, reached in ((units.control, True), (units.control - 1, False)):
-        found = power_non_inferior_proportions(margin, n_control=n, n_treatment=allocation * n, **plan)
-        assert (found >= power - 1e-9) == reached
+    reached, short = (
+        power_non_inferior_proportions(margin, n_control=n, n_treatment=allocation * n, **plan)
+        for n in (units.control, units.control - 1)
+    )
+    # One of a hundred million units more may move the power by less than this.
+    assert short - 1e-9 < power < reached + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("control", "treatment", "alpha", "n"),
+    [(0.031, 0.033, 0.05, 121534.087461159), (0.2, 0.18, 0.01, 8981.36903416507)],
+)
+def test_required_units_that_count_either_side_match_pwr(control, treatment, alpha, n):
+    # R, pwr 1.3.0: pwr.2p.test(h = ES.h(p1, p2), sig.level = alpha, power = .8)$n
+    units = required_units_proportions(control, treatment, test="arcsine", alpha=alpha, counted="either side")
+    assert units.exact_control == pytest.approx(n, rel=1e-6)
+
+
+def test_required_units_by_unpooled_errors_match_the_closed_form():
+    # mozanalysis' case of 10 % against 11 %, power 0.9, by (z_a + z_b)² (p q + p' q') / d².
+    units = required_units_proportions(0.1, 0.11, power=0.9, test="unpooled")
+    assert units.exact_control == pytest.approx(19743.447932446925, rel=1e-9)
+
+
+@given(
+    st.floats(0.02, 0.9),
+    st.floats(0.9, 1.1),
+    st.integers(3_000, 200_000),
+    st.sampled_from(["higher", "lower"]),
+    st.sampled_from(["difference", "ratio"]),
+)
+@settings(max_examples=40)
+def test_smallest_margin_is_the_one_proved_with_the_power(control, change, n, better, scale):
+    plan = {"share_control": control, "share_treatment": control * change, "better": better, "scale": scale}
+    plan |= {"n_control": n, "n_treatment": n}
+    margin = smallest_margin_proportions(**plan, power=0.9)
+    assume(not isinstance(margin, NotComputed))
+    reached = power_non_inferior_proportions(margin, **plan)
+    # A treatment that is better by far proves any margin.
+    assert reached == pytest.approx(0.9, abs=1e-5) or (reached > 0.9 and margin < 1e-9)
+
+
+def test_smallest_margin_that_a_share_has_no_room_for_is_not_computed():
+    result = smallest_margin_proportions(share_control=0.01, better="higher", n_control=50, n_treatment=50)
+    assert isinstance(result, NotComputed) and "room" in result.reason
 
 
 @pytest.mark.parametrize(

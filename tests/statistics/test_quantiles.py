@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from benchmark_rates import broken_rates
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -130,3 +131,9 @@ def test_clustered_interval_covers_the_median_and_the_unclustered_one_does_not()
     # Four standard errors of the simulation around 0.95.
     assert held / repetitions == pytest.approx(0.95, abs=4 * (0.05 * 0.95 / repetitions) ** 0.5)
     assert naive / repetitions < 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("simulation", ["quantiles_of_units", "quantiles_of_events", "quantile_comparisons"])
+def test_promised_error_rates_are_held(simulation):
+    assert broken_rates("error_rates_quantiles", simulation, seed=31, repetitions=600) == []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_rates import broken_rates
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -194,3 +195,9 @@ def test_ratio_errs_as_often_as_promised_though_sessions_of_a_user_are_alike():
     # Four standard errors of the simulation around 0.05.
     assert wrong / repetitions == pytest.approx(0.05, abs=4 * (0.05 * 0.95 / repetitions) ** 0.5)
     assert naive / repetitions > 0.15
+
+
+@pytest.mark.slow
+def test_promised_error_rates_are_held():
+    # Few and many users, skewed sessions, a nine to one split, an effect.
+    assert broken_rates("error_rates_ratios", "ratio_intervals", seed=32, repetitions=1_000) == []

@@ -20,6 +20,7 @@ from abtest_lib.statistics.regression import (
     compare_by_ancova,
     compare_by_clustered_regression,
     compare_by_lin_regression,
+    compare_by_robust_ancova,
     with_ddof,
 )
 
@@ -65,6 +66,30 @@ def test_lin_regression_is_statsmodels_with_interactions(variance):
     got = compare_by_lin_regression(y, treated, more, variance=variance)
     error = np.sqrt(getattr(want, f"cov_{variance}")[1, 1])
     assert (got.effect, got.standard_error, got.df) == pytest.approx((want.params[1], error, want.df_resid), rel=1e-9)
+
+
+@pytest.mark.parametrize("variance", ["HC0", "HC2", "HC3"])
+def test_robust_ancova_is_statsmodels_without_interactions(variance):
+    y, treated, x = sample(13)
+    more = np.column_stack([x, np.random.default_rng(14).normal(0, 1, x.size)])
+    want = OLS(y, np.column_stack([np.ones(y.size), treated, more])).fit()
+    got = compare_by_robust_ancova(y, treated, more, variance=variance)
+    error = np.sqrt(getattr(want, f"cov_{variance}")[1, 1])
+    assert (got.effect, got.standard_error, got.df) == pytest.approx((want.params[1], error, want.df_resid), rel=1e-9)
+    one = compare_by_robust_ancova(y, treated, x, variance=variance)
+    assert one.effect == pytest.approx(compare_by_ancova(*arms_of(y, treated, x)).effect)
+    assert compare_by_robust_ancova(y, 1 - treated, x).effect == pytest.approx(-one.effect)
+
+
+def test_robust_ancova_refuses_what_has_no_answer():
+    y, treated, x = sample(15)
+    assert isinstance(compare_by_robust_ancova(y, treated, np.column_stack([x, 2 * x])), NotComputed)
+    assert compare_by_robust_ancova(np.r_[np.nan, y[1:]], treated, x).reason == "a value is not a finite number"
+    assert compare_by_robust_ancova(y, treated, np.r_[np.inf, x[1:]]).reason == "a value is not a finite number"
+    with pytest.raises(ValueError, match="variance is 'HC1'"):
+        compare_by_robust_ancova(y, treated, x, variance="HC1")
+    with pytest.raises(ValueError, match="treated has values other than 0 and 1"):
+        compare_by_robust_ancova(y, treated + 1, x)
 
 
 def test_table_of_units_gives_what_statsmodels_made_of_it():

@@ -126,3 +126,20 @@ def test_exact_pvalue_of_three_variants_sums_what_is_no_more_likely(counts):
 def test_exact_pvalue_of_too_many_splits_says_why():
     got = exact_sample_ratio_pvalue(dict.fromkeys("abcd", 1_000), dict.fromkeys("abcd", 1))
     assert isinstance(got, NotComputed) and "possible splits" in got.reason
+
+
+@pytest.mark.parametrize(("observed", "splits"), [((500_000, 500_000), "1,000,001"), ((471, 471, 471), "1,000,405")])
+def test_exact_test_lists_up_to_a_million_splits(observed, splits):
+    # n units fall into two variants in n + 1 ways, into three in (n + 1)(n + 2) / 2: 1,415 * 1,414 / 2 for 1,413 units.
+    counts = {str(place): count for place, count in enumerate(observed)}
+    weights = dict.fromkeys(counts, 1)
+    found = exact_sample_ratio_pvalue(counts, weights)
+    assert isinstance(found, NotComputed)
+    assert splits in found.reason
+    # One unit less: exactly a million splits, or 998,991. A split as even as it can be is the likeliest of all.
+    assert exact_sample_ratio_pvalue(counts | {"0": observed[0] - 1}, weights) == pytest.approx(1)
+
+
+def test_alarm_level_of_one_read_is_the_false_alarm_itself():
+    assert alarm_level(planned_reads=1, false_alarm=0.02) == 0.02
+    assert alarm_level(planned_reads=3, false_alarm=0.03) == pytest.approx(0.01)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from decimal import Decimal, localcontext
+
 import numpy as np
 import pytest
+from benchmark_rates import broken_rates
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
 
@@ -124,3 +128,84 @@ def test_interval_of_rare_events_covers_as_promised():
     low, high = miettinen_nurminen_interval(xc, 2_000, xt, 2_000)
     # Counts jump; four standard errors of the simulation are 0.006.
     assert np.mean((low <= 0.003) & (high >= 0.003)) == pytest.approx(0.95, abs=0.01)
+
+
+@pytest.mark.slow
+def test_promised_error_rates_are_held():
+    assert broken_rates("error_rates_intervals", "share_differences", seed=34, repetitions=20_000) == []
+
+
+@pytest.mark.parametrize(("n_control", "n_treatment"), [(40, 40), (60, 20)])
+@pytest.mark.parametrize("interval", [mee_interval, miettinen_nurminen_interval])
+def test_summed_over_all_outcomes_the_interval_covers_as_promised(interval, n_control, n_treatment):
+    # No simulation: every outcome of two binomials with its probability (scipy.stats.binom).
+    xc, xt = np.meshgrid(np.arange(n_control + 1), np.arange(n_treatment + 1), indexing="ij")
+    low, high = interval(xc, n_control, xt, n_treatment)
+    covered = []
+    for share_control in (0.1, 0.3, 0.5):
+        for share_treatment in (0.15, 0.4, 0.6):
+            truth = share_treatment - share_control
+            probability = np.outer(
+                stats.binom.pmf(np.arange(n_control + 1), n_control, share_control),
+                stats.binom.pmf(np.arange(n_treatment + 1), n_treatment, share_treatment),
+            )
+            covered.append(float(probability[(low <= truth) & (truth <= high)].sum()))
+    # Counts jump, so single cells lie on either side of 0.95 and their mean is close to it.
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.006)
+    assert min(covered) > 0.93
+
+
+def restricted_share_to_forty_digits(xc, nc, xt, nt, difference):
+    """Where the derivative of the likelihood, which falls as the control's share grows, is zero: by bisection."""
+    d = Decimal(difference)
+
+    def slope(share):
+        return xc / share - (nc - xc) / (1 - share) + xt / (share + d) - (nt - xt) / (1 - share - d)
+
+    low, high = max(Decimal(0), -d), min(Decimal(1), 1 - d)
+    for _ in range(150):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) > 0 else (low, middle)
+    return low
+
+
+@pytest.mark.parametrize("difference", [-0.3, -2e-6, 3e-9, 1e-5, 0.02, 0.3])
+@pytest.mark.parametrize(
+    "table",
+    [
+        (3, 10_000_000, 9, 10_000_000),
+        (1, 2_000_000, 2, 500),
+        (40, 90, 60, 70),
+        (499_990, 500_000, 299_999, 300_000),
+        (5, 50_000_000, 30_000_000, 40_000_000),
+    ],
+)
+def test_score_statistic_holds_its_digits_on_rare_events_and_many_units(table, difference):
+    xc, nc, xt, nt = map(Decimal, table)
+    with localcontext(prec=40):
+        d = Decimal(difference)
+        share = restricted_share_to_forty_digits(xc, nc, xt, nt, difference)
+        variance = (share + d) * (1 - share - d) / nt + share * (1 - share) / nc
+        want = (xt / nt - xc / nc - d) / variance.sqrt()
+        corrected = want / ((nc + nt) / (nc + nt - 1)).sqrt()
+    # Where nearly everybody succeeds, 1 - share keeps ten digits and the statistic six or seven.
+    assert farrington_manning_z(*table, difference=difference) == pytest.approx(float(want), rel=1e-6)
+    assert miettinen_nurminen_z(*table, difference=difference) == pytest.approx(float(corrected), rel=1e-6)
+
+
+def test_difference_is_none_where_none_is_named():
+    for statistic in (farrington_manning_z, miettinen_nurminen_z):
+        assert statistic(40, 90, 60, 70) == statistic(40, 90, 60, 70, difference=0.0)
+        for bad in (1.0, -1.0, float("nan")):
+            with pytest.raises(ValueError, match=rf"^difference is {bad}; it must be between -1 and 1\.$"):
+                statistic(40, 90, 60, 70, difference=bad)
+
+
+def test_impossible_table_is_named_by_its_variant():
+    for table, name in (((5, 4, 1, 4), "control"), ((1, 4, 5, 4), "treatment")):
+        with pytest.raises(ValueError, match=rf"^successes_{name} is 5; .* and n_{name} \(4\)\.$"):
+            mee_interval(*table)
+    with pytest.raises(ValueError, match=r"^n_treatment is 2\.5; "):
+        mee_interval(1, 4, 1, 2.5)
+    with pytest.raises(ValueError, match=r"^n_treatment is 0; a share needs at least 1 unit\.$"):
+        mee_interval(1, 4, 0, 0)

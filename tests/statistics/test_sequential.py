@@ -8,21 +8,34 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 
 from abtest_lib.statistics.sequential import (
+    Crossing,
+    SequentialBounds,
     checked_bounds,
+    checked_information,
+    crossing_from,
     crossing_probabilities,
     efficacy_and_harm_bounds,
+    mirrored,
+    one_sided_alpha,
+    planned_spending,
     spending_bounds,
 )
 from abtest_lib.statistics.sequential_classical import (
+    any_looks_bounds,
     haybittle_peto_bounds,
     obrien_fleming_bounds,
     pocock_bounds,
     wang_tsiatis_bounds,
 )
-from abtest_lib.statistics.sequential_design import conditional_power, futility_design, sequential_design
+from abtest_lib.statistics.sequential_design import (
+    conditional_power,
+    futility_bounds,
+    futility_design,
+    sequential_design,
+)
 from abtest_lib.statistics.sequential_estimates import (
     repeated_intervals,
     repeated_pvalue,
@@ -30,7 +43,7 @@ from abtest_lib.statistics.sequential_estimates import (
     running_minimum,
     stagewise_inference,
 )
-from abtest_lib.statistics.sequential_paths import find_root
+from abtest_lib.statistics.sequential_paths import Paths, find_root
 from abtest_lib.statistics.spending import (
     hwang_shih_decani_spending,
     obrien_fleming_spending,
@@ -128,11 +141,13 @@ def test_one_sided_peeking_errs_as_the_other_hand_says(nights, error):
 
 @pytest.mark.parametrize(
     ("looks", "error", "power"),
-    # Reference cases oc.levy_constant.*: 2.2414 / sqrt(t), valid for any looks; power of the upper side.
+    # Reference cases oc.levy_constant.*: 2.2414 / sqrt(t), valid for any looks; power of the upper side. Tolerance of
+    # the other hand's integration.
     [(14, 0.03510194045044916, 0.7388350130015438), (60, 0.04159022564966444, 0.7562387891539462)],
 )
 def test_levys_bound_errs_and_detects_as_the_other_hand_says(looks, error, power):
-    upper = [2.241402727604945 / sqrt(t) for t in evenly(looks)]
+    upper = any_looks_bounds(evenly(looks)).upper
+    assert upper[-1] == pytest.approx(2.241402727604945, abs=1e-12)
     assert type_one_error(evenly(looks), upper) == pytest.approx(error, abs=1e-6)
     assert sum(stopping(evenly(looks), upper, theta=FIXED80).upper) == pytest.approx(power, abs=1e-5)
 
@@ -193,6 +208,37 @@ def test_bounds_spend_alpha_as_planned(looks, alpha, spending, sides):
 def test_fixed_shapes_spend_alpha(looks, alpha, delta, sides):
     bounds = wang_tsiatis_bounds(looks, delta=delta, alpha=alpha, sides=sides)
     assert type_one_error(looks, bounds.upper, sides=sides) == pytest.approx(alpha, abs=1e-8)
+
+
+@given(LOOKS, ALPHAS, st.sampled_from([1, 2]))
+def test_bounds_for_any_looks_spend_less_than_alpha(looks, alpha, sides):
+    bounds = any_looks_bounds(looks, alpha=alpha, sides=sides)
+    assert type_one_error(looks, bounds.upper, sides=sides) < alpha
+    for look, bound in zip(looks, bounds.upper, strict=True):
+        assert isinf(bound) or bound * sqrt(look) == pytest.approx(bounds.upper[-1])
+
+
+@given(LOOKS, ALPHAS, st.sampled_from(SPENDINGS))
+def test_a_later_look_does_not_move_the_bounds_before_it(looks, alpha, spending):
+    whole = spending_bounds(looks, alpha=alpha, spending=spending)
+    for count in range(1, len(looks)):
+        assert spending_bounds(looks[:count], alpha=alpha, spending=spending).upper == whole.upper[:count]
+
+
+@given(LOOKS, st.floats(0.5, 1.9), ALPHAS)
+def test_a_test_that_ends_short_of_the_plan_or_beyond_it_spends_alpha(looks, reached, alpha):
+    information = [reached * look for look in looks]
+    bounds = spending_bounds(information, alpha=alpha, spending_time=[*looks[:-1], 1.0])
+    assert type_one_error(information, bounds.upper) == pytest.approx(alpha, abs=1e-10)
+
+
+@given(LOOKS, st.floats(-0.1, 0.1))
+def test_halved_work_of_symmetric_paths_gives_what_all_of_it_gives(looks, shift):
+    # A drift of 1e-300 changes nothing but that the paths no longer count as symmetric.
+    upper = [2.0 + shift * look for look in looks]
+    half = stopping(looks, upper)
+    assert half.upper == pytest.approx(stopping(looks, upper, theta=1e-300).upper, abs=1e-14)
+    assert half.upper == pytest.approx(half.lower, abs=1e-14)
 
 
 @given(LOOKS, st.floats(-4, 4))
@@ -307,6 +353,48 @@ def test_futility_bounds_meet_and_spend_beta(looks, power, binding):
     assert sum(crossing_probabilities(looks, lower, bounds.upper).upper) == pytest.approx(0.025, abs=1e-8)
 
 
+@settings(max_examples=20)
+@given(LOOKS, st.sampled_from([0.8, 0.9]), st.booleans())
+def test_futility_bounds_of_looks_as_planned_are_those_of_the_design(looks, power, binding):
+    options = {"power": power, "spending": pocock_spending, "binding": binding}
+    design = futility_design(looks, **options)
+    bounds = futility_bounds(looks, drift=design.drift, **options)
+    assert bounds == design.bounds
+    if len(looks) > 1:
+        before = futility_bounds(looks[:-1], drift=design.drift, **options)
+        assert before.lower == bounds.lower[:-1]
+        assert before.upper == bounds.upper[:-1]
+
+
+@settings(max_examples=20)
+@given(LOOKS, st.floats(1.0, 5.0), st.booleans())
+def test_futility_bounds_off_plan_hold_alpha_and_spend_beta_as_they_may(looks, drift, binding):
+    spending = partial(hwang_shih_decani_spending, gamma=-2)
+    options = {"drift": drift, "power": 0.8, "futility_spending": spending, "binding": binding}
+    bounds = futility_bounds(looks, spending=pocock_spending, **options)
+    lower = bounds.lower if binding else [-inf] * len(looks)
+    assert sum(crossing_probabilities(looks, lower, bounds.upper).upper) <= 0.025 + 1e-9
+    lost = np.cumsum(crossing_probabilities(looks, bounds.lower, bounds.upper, theta=drift).lower)[:-1]
+    assert np.all(lost <= spending(np.array(looks[:-1]), 0.2) + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("function", "low", "high"),
+    [
+        (lambda x: x**3 - 2, 0.0, 2.0),
+        (lambda x: np.exp(-x) - 1e-6, 0.0, 50.0),
+        (lambda x: min(x - 0.3, 5 * x - 1.5, 40.0), -30.0, 30.0),
+        (lambda x: np.sign(x - 0.125), -1.0, 1.0),
+        (lambda x: x, -1.0, 0.0),
+        (lambda x: -x, 0.0, 1.0),
+    ],
+)
+def test_roots_are_those_that_brents_method_finds(function, low, high):
+    # scipy.optimize.brentq with its smallest tolerance.
+    want = optimize.brentq(function, low, high, xtol=1e-13)
+    assert find_root(function, low, high) == pytest.approx(want, abs=2e-10)
+
+
 def test_a_bound_of_seven_or_more_cannot_stop_and_leaves_its_alpha_to_the_next_look():
     early, alone = spending_bounds([0.05, 0.5, 1.0]), spending_bounds([0.5, 1.0])
     assert early.upper[0] == inf
@@ -355,6 +443,8 @@ def test_repeated_pvalue_that_no_alpha_reaches_is_none():
         (lambda: pocock_spending(0.1, 1.5), "alpha is 1.5"),
         (lambda: pocock_bounds([0.5, 0.9]), "must increase to 1"),
         (lambda: pocock_bounds([1.0], alpha=0.6, sides=1), "below 0.5 per side"),
+        (lambda: any_looks_bounds([0.5, 1.2]), "must increase to at most 1"),
+        (lambda: any_looks_bounds([0.5], alpha=0.0), "alpha is 0.0"),
         (lambda: haybittle_peto_bounds([0.5, 1.0], interim_z=1.0), "interim_z is 1.0"),
         (lambda: haybittle_peto_bounds([0.5, 1.0], interim_z=-1.0), "interim_z is -1.0"),
         (lambda: crossing_probabilities([1.0], [2.0], [1.0]), "lower must not be above upper"),
@@ -363,12 +453,15 @@ def test_repeated_pvalue_that_no_alpha_reaches_is_none():
         (lambda: sequential_design(spending_bounds([0.5, 0.9])), "must end at 1"),
         (lambda: sequential_design(spending_bounds([1.0]), power=0.01), "power is 0.01"),
         (lambda: futility_design([0.5, 0.9]), "must end at 1"),
+        (lambda: futility_bounds([0.5], drift=0.0), "drift is 0.0"),
+        (lambda: futility_bounds([0.5], drift=3.0, power=1.0), "power is 1.0"),
+        (lambda: futility_bounds([0.5], drift=3.0, spending_time=[0.5, 1.0]), "spending_time has 2"),
         (lambda: conditional_power([0.5], [2.0], z=1.0, at=0.6, theta=1.0), "at is 0.6"),
         (lambda: repeated_pvalues([0.5], [1.0, 2.0]), "statistics has 2"),
         (lambda: repeated_pvalues([0.5], [inf]), "must be finite"),
         (lambda: repeated_pvalues([0.5], [1.0], sides=0), "sides is 0"),
         (lambda: repeated_intervals(spending_bounds([0.5]), [1.0, 2.0]), "statistics has 2"),
-        (lambda: stagewise_inference([0.5], [], float("nan")), "must be finite"),
+        (lambda: stagewise_inference([0.5], [], float("nan")), "z is nan"),
         (lambda: stagewise_inference([0.5], [2.0], 1.0), "must have one for each"),
         (lambda: find_root(lambda x: x * x + 1, 0.0, 1.0), "its sign must differ"),
     ],
@@ -376,6 +469,92 @@ def test_repeated_pvalue_that_no_alpha_reaches_is_none():
 def test_a_slip_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("bad", [[], [0.0, 1.0], [-0.1], [0.5, 0.4], [0.5, float("nan")], [0.5, inf]])
+def test_information_must_increase_and_be_finite(bad):
+    with pytest.raises(ValueError, match=r"^information is .*; it must be finite and increase from above 0\.$"):
+        checked_information(bad)
+
+
+def test_look_that_adds_a_thousandth_is_a_look():
+    assert checked_information([1, 2, 1000]) == (1.0, 2.0, 1000.0)
+    assert checked_information([0.9989, 1.0]) == (0.9989, 1.0)
+    assert checked_information([1998.0, 2000.0]) == (1998.0, 2000.0)
+    for close in ([0.9991, 1.0], [1998.1, 2000.0], [0.2, 0.5, 0.5004]):
+        with pytest.raises(ValueError, match=rf"^information has {close[-2]} before {close[-1]}; a look must add"):
+            checked_information(close)
+
+
+def test_bounds_go_with_their_looks():
+    assert checked_bounds([1, -inf], [1, inf], 2) == ([1.0, -inf], [1.0, inf])
+    for lower, upper, entries in (
+        ([1.0], [2.0, 2.0], "1 entry, upper 2"),
+        ([1.0, 1.0], [2.0, 2.0], "2 entries, upper 2"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"^lower has {entries}; both must have one for each of the looks \(3\)\.$"
+        ):
+            checked_bounds(lower, upper, 3)
+    paths = Paths.start()
+    for lower, upper, name in (([1.0], [2.0, 2.0], "lower"), ([1.0, 1.0], [2.0, float("nan")], "upper")):
+        with pytest.raises(ValueError, match=rf"^{name} is .*; it must hold a number for each of the looks \(2\)\.$"):
+            crossing_from(paths, [0.5, 1.0], lower, upper)
+    for looks in ([0.0], [inf], [-1.0]):
+        with pytest.raises(ValueError, match=r"^looks is \[.*\]; information must be finite and above 0\.$"):
+            crossing_from(paths, looks, [-1.0], [1.0])
+    with pytest.raises(ValueError, match=r"^theta is inf; it must be a finite number\.$"):
+        crossing_probabilities([1.0], [-1.0], [1.0], theta=inf)
+
+
+def test_sides_and_alpha_are_what_they_must_be():
+    assert (one_sided_alpha(0.3, 1), one_sided_alpha(0.3, 2)) == (0.3, 0.15)
+    assert mirrored([3.0, inf], 2) == (-3.0, -inf)
+    assert mirrored([3.0, 2.0], 1) == (-inf, -inf)
+    for alpha in (0.0, 1.0, float("nan")):
+        with pytest.raises(ValueError, match=rf"^alpha is {alpha}; it must be between 0 and 1\.$"):
+            one_sided_alpha(alpha, 1)
+        for name in ("alpha_efficacy", "alpha_harm"):
+            with pytest.raises(ValueError, match=rf"^{name} is {alpha}; it must be between 0 and 1\.$"):
+                efficacy_and_harm_bounds([1.0], **{name: alpha})
+    for sides in (0, 3):
+        with pytest.raises(ValueError, match=rf"^sides is {sides}; it must be 1 or 2\.$"):
+            mirrored([1.0], sides)
+    with pytest.raises(ValueError, match=r"^upper is \[nan\]; bounds must be numbers\.$"):
+        mirrored([float("nan")], 2)
+
+
+def test_spending_may_rest_and_never_falls():
+    assert planned_spending([0.5, 1.0], 0.05, lambda t, alpha: alpha + 0 * t) == (0.05, 0.05)
+    assert planned_spending([0.5], 0.05, lambda t, alpha: 0.0) == (0.0,)
+    assert planned_spending([0.5, 0.7], 0.04, pocock_spending, [0.25, 1.0]) == pytest.approx(
+        pocock_spending(np.array([0.25, 1.0]), 0.04)
+    )
+    for wrong in (lambda t, alpha: -alpha * t, lambda t, alpha: alpha * (1 - t)):
+        with pytest.raises(ValueError, match=r"^spending gives \[.*\]; it must not fall from look to look\.$"):
+            planned_spending([0.5, 1.0], 0.05, wrong)
+
+
+def test_bounds_for_gain_and_harm_are_one_sided_bounds():
+    # With one look each is the quantile of its own alpha.
+    bounds = efficacy_and_harm_bounds([1.0], alpha_efficacy=0.03, alpha_harm=0.2)
+    assert (bounds.upper[0], bounds.lower[0]) == pytest.approx((stats.norm.isf(0.03), -stats.norm.isf(0.2)), abs=1e-8)
+    default = efficacy_and_harm_bounds([1.0])
+    assert (default.upper[0], default.lower[0]) == pytest.approx(
+        (stats.norm.isf(0.025), -stats.norm.isf(0.1)), abs=1e-8
+    )
+    looks = [0.4, 1.0]
+    bounds = efficacy_and_harm_bounds(looks, spending_efficacy=pocock_spending, spending_harm=pocock_spending)
+    gain = spending_bounds(looks, alpha=0.025, sides=1, spending=pocock_spending)
+    harm = spending_bounds(looks, alpha=0.1, sides=1, spending=pocock_spending)
+    assert (bounds.information, bounds.upper, bounds.spent) == (gain.information, gain.upper, gain.spent)
+    assert bounds.lower == tuple(-z for z in harm.upper)
+
+
+def test_nominal_pvalue_is_two_sided_and_none_where_a_look_cannot_stop():
+    bounds = SequentialBounds((0.5, 1.0), (-inf, -2.0), (inf, 2.0), (0.0, 0.02))
+    assert bounds.nominal_pvalues == (None, pytest.approx(2 * stats.norm.sf(2.0), rel=1e-12))
+    assert Crossing((0.1, 0.0), (0.2, 0.3)).stopped == pytest.approx((0.3, 0.3))
 
 
 # --- simulations

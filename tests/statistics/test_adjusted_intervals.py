@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from abtest_lib.statistics.adjusted_intervals import (
+    ADJUSTMENTS,
+    PROMISES,
+    adjusted_alphas,
+    growthbook_adjusted_interval,
+)
+from abtest_lib.statistics.dunnett import dunnett_alpha, dunnett_critical_value, dunnett_pvalues
+from abtest_lib.statistics.inference import compare_means, compare_proportions
+from abtest_lib.statistics.moments import Moments
+
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
+
+# Ties, both ends, and values on the very steps of the procedures are drawn as often as any other.
+edges = st.sampled_from([0.0, 1.0, 0.05, 0.025, 0.05 / 3, 0.0125, 0.01, 0.05 / 6, 0.1, 1e-300])
+PVALUES = st.lists(st.one_of(edges, st.floats(0, 1), st.floats(0, 0.06)), min_size=1, max_size=10)
+
+
+@pytest.mark.parametrize("method", ADJUSTMENTS)
+@given(pvalues=PVALUES, alpha=st.sampled_from([0.05, 0.1, 0.01, 0.2]), more=st.integers(0, 4))
+def test_own_pvalue_is_below_the_level_exactly_when_the_adjusted_one_is_below_alpha(method, pvalues, alpha, more):
+    size = len(pvalues) + more
+    levels = adjusted_alphas(pvalues, alpha, method=method, family_size=size)
+    adjusted = ADJUSTMENTS[method](pvalues, size)
+    assert [own < level for own, level in zip(pvalues, levels, strict=True)] == [each < alpha for each in adjusted]
+
+
+@pytest.mark.parametrize("method", ADJUSTMENTS)
+@given(pvalues=st.lists(st.floats(0.0001, 1), min_size=1, max_size=10), alphas=st.tuples(*[st.floats(0.01, 0.3)] * 2))
+def test_levels_lie_between_the_smallest_share_and_alpha_and_grow_with_it(method, pvalues, alphas):
+    low, high = sorted(alphas)
+    narrow, wide = (np.array(adjusted_alphas(pvalues, alpha, method=method)) for alpha in (high, low))
+    assert np.all(wide <= narrow * (1 + 1e-12))
+    assert np.all(narrow <= high * (1 + 1e-12))
+    share = high / len(pvalues)
+    if method == "benjamini_yekutieli":
+        share /= sum(1 / k for k in range(1, len(pvalues) + 1))
+    assert np.all(narrow >= share * (1 - 1e-12))
+
+
+@pytest.mark.parametrize("method", ADJUSTMENTS)
+def test_many_families_at_once_get_what_each_gets_alone(method):
+    families = np.random.default_rng(4).random((40, 3, 7)) ** 4
+    together = adjusted_alphas(families, 0.1, method=method, family_size=9)
+    for place in np.ndindex(40, 3):
+        alone = adjusted_alphas(families[place].tolist(), 0.1, method=method, family_size=9)
+        assert together[place].tolist() == pytest.approx(alone, rel=1e-12)
+
+
+def test_levels_of_selected_intervals_are_those_of_the_paper():
+    # Benjamini, Yekutieli (2005), procedure of section 3: R selected of m get 1 - R q / m. Four p-values below their
+    # steps (0.05 / 8 * rank), four above: R = 4.
+    pvalues = [0.001, 0.010, 0.012, 0.020, 0.2, 0.4, 0.6, 0.9]
+    assert adjusted_alphas(pvalues, method="benjamini_hochberg") == pytest.approx([4 * 0.05 / 8] * 8)
+    assert adjusted_alphas(pvalues, method="benjamini_yekutieli") == pytest.approx(
+        [0.05 / 8 / (1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5 + 1 / 6 + 1 / 7 + 1 / 8)] * 8
+    )
+
+
+counts = st.tuples(st.integers(1, 60), st.integers(0, 60), st.integers(60, 400), st.integers(60, 400))
+
+
+@pytest.mark.parametrize("method", ADJUSTMENTS)
+@settings(max_examples=25)
+@given(tables=st.lists(counts, min_size=2, max_size=6))
+def test_koopman_intervals_leave_out_zero_exactly_when_the_adjusted_pvalue_is_small(method, tables):
+    shares = [
+        (x_control, n_control, x_treatment, n_treatment) for x_control, x_treatment, n_control, n_treatment in tables
+    ]
+    pvalues = [compare_proportions(*table).pvalue for table in shares]
+    adjusted = ADJUSTMENTS[method](pvalues)
+    for table, level, pvalue in zip(shares, adjusted_alphas(pvalues, 0.1, method=method), adjusted, strict=True):
+        low, high = compare_proportions(*table, alpha=level).relative_interval
+        assert (low > 0 or high < 0) == (pvalue < 0.1)
+
+
+@pytest.mark.parametrize("method", ADJUSTMENTS)
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+@settings(max_examples=25)
+@given(effects=st.lists(st.floats(-1.5, 1.5), min_size=2, max_size=6))
+def test_welch_and_fieller_intervals_leave_out_zero_exactly_when_the_adjusted_pvalue_is_small(
+    method, alternative, effects
+):
+    control = Moments(80, 10.0, 300.0)
+    arms = [Moments(40 + 7 * number, 10 + effect, 250.0) for number, effect in enumerate(effects)]
+    pvalues = [compare_means(control, arm, alternative=alternative).pvalue for arm in arms]
+    adjusted = ADJUSTMENTS[method](pvalues)
+    for arm, level, pvalue in zip(arms, adjusted_alphas(pvalues, method=method), adjusted, strict=True):
+        found = compare_means(control, arm, alpha=level, alternative=alternative)
+        for low, high in (found.effect_interval, found.relative_interval):
+            assert (low > 0 or high < 0) == (pvalue < 0.05)
+
+
+@settings(max_examples=20)
+@given(
+    st.lists(st.floats(-4, 4), min_size=2, max_size=3),
+    st.sampled_from([None, 12, 200]),
+    st.sampled_from(["two-sided", "greater", "less"]),
+)
+def test_dunnetts_level_is_dual_to_its_pvalues(statistics, df, alternative):
+    from scipy import stats
+
+    sizes = {"n_control": 30, "n_treatments": [20] * len(statistics), "df": df, "alternative": alternative}
+    level = dunnett_alpha(0.05, **sizes)
+    law = stats.norm if df is None else stats.t(df)
+    tail = {"two-sided": lambda t: 2 * law.sf(abs(t)), "greater": law.sf, "less": law.cdf}[alternative]
+    for statistic, pvalue in zip(statistics, dunnett_pvalues(statistics, **sizes), strict=True):
+        assert (tail(statistic) < level) == (pvalue < 0.05)
+    assert 0.05 / len(statistics) < level < 0.05
+    critical = dunnett_critical_value(0.05, **sizes)
+    assert tail(-critical if alternative == "less" else critical) == pytest.approx(level)
+
+
+def test_every_method_says_what_its_intervals_promise():
+    assert PROMISES.keys() == ADJUSTMENTS.keys()
+
+
+def test_growthbooks_interval_is_matched():
+    # GrowthBook, packages/shared and packages/back-end, git 8f1db44, run with the arguments below.
+    got = growthbook_adjusted_interval(0.05, (0.01, 0.09), 0.03)
+    assert got == pytest.approx((0.004841420320899015, 0.09515857967910099), rel=1e-12)
+    assert growthbook_adjusted_interval(0.02, (-0.01, 0.05), 0.9999999) == (-math.inf, math.inf)
+    # Its own test: a p-value at the level ends at zero.
+    assert growthbook_adjusted_interval(0.1, (0.05, 0.15), 0.049999999) == pytest.approx((0.0, 0.2), abs=1e-8)
+    # Never narrower than before.
+    assert growthbook_adjusted_interval(0.1, (-0.05, 0.25), 0.01) == (-0.05, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: adjusted_alphas([0.1], method="sidak"), "method is 'sidak'"),
+        (lambda: adjusted_alphas([0.1], 1.0), "alpha is 1.0"),
+        (lambda: adjusted_alphas([1.1], 0.1), "pvalues is"),
+        (lambda: adjusted_alphas([0.1, 0.2], family_size=1), "family_size is 1"),
+        (lambda: growthbook_adjusted_interval(0.1, (0.0, 0.2), 1.5), "pvalue_adjusted is 1.5"),
+    ],
+)
+def test_what_cannot_be_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
