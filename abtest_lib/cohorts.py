@@ -73,6 +73,29 @@ def looks_so_far(experiment: Experiment, metric: Metric, as_of: dt.date) -> list
     ]
 
 
+def planned_shares(experiment: Experiment) -> list[float]:
+    """Which share of the enrolment has each look of the whole plan reached?
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Of a metric as slow as the slowest that decides.
+
+    Returns
+    -------
+    list of float
+        Increasing to 1.
+
+    Examples
+    --------
+    >>> planned_shares(experiment)
+    [1.0]
+    """
+    planned = experiment.enrolment_days
+    first = planned if experiment.looks == "horizon" else experiment.minimum_days
+    return [days / planned for days in range(first, planned + 1)]
+
+
 def arms_by_variant(experiment: Experiment, metric: Metric, rows: Sequence[dict]) -> dict[str, Arm]:
     """Merge cells into the moments of each variant.
 

@@ -197,12 +197,26 @@ def _exposure(
     return {
         "units": exposed,
         "crossovers": _by_variant(experiment, [row for row in inside if row["crossover"]], "units"),
+        "cells": _cells(experiment, inside),
         "outside_dates": sum(row["units"] for row in units if not row["in_dates"]),
         "first_on": str(min(days)),
         "last_on": str(max(days)),
         "known_by": known_by.isoformat(),
         "sources": sources,
         "maturity": [_maturity(experiment, metric, exposed, moments) for metric in experiment.metrics.values()],
+    }
+
+
+def _cells(experiment: Experiment, units: list[dict]) -> dict[str, dict[str, dict[str, int]]]:
+    """Units by segment attribute or day of exposure, cell and variant: where to look when the sample ratio fails."""
+    columns = {segment.attribute: f"segment_{number}" for number, segment in enumerate(experiment.segments)}
+    columns["day of first exposure"] = "exposed_on"
+    return {
+        dimension: {
+            str(cell): _by_variant(experiment, [row for row in units if row[column] == cell], "units")
+            for cell in sorted({row[column] for row in units})
+        }
+        for dimension, column in columns.items()
     }
 
 

@@ -18,7 +18,8 @@ import datetime as dt
 
 from abtest_lib import __version__
 from abtest_lib.definitions import Experiment
-from abtest_lib.readings import stage
+from abtest_lib.outlook import outlook
+from abtest_lib.readings import error_budget, stage
 
 SCHEMA_VERSION = 1
 
@@ -58,6 +59,7 @@ def results_document(
     >>> document["verdicts"][0]["verdict"], document["metrics"]
     ('invalid', [])
     """
+    rows = read["segments"]["segments"] if read else []
     document = {
         "schema_version": SCHEMA_VERSION,
         "abtest_version": __version__,
@@ -65,12 +67,15 @@ def results_document(
         "as_of": str(as_of),
         "revision": revision,
         "stage": stage(experiment, as_of),
-        "exposure": {name: value for name, value in exposure.items() if name != "maturity"},
+        "exposure": {name: value for name, value in exposure.items() if name not in ("maturity", "cells")},
         "sample_ratio": ratio,
         "maturity": exposure["maturity"],
         "metrics": read["significance"]["metrics"] if read else [],
         "guardrails": read["guardrails"] if read else [],
-        "segments": read["segments"] if read else [],
+        "segments": rows,
+        "heterogeneity": read["segments"]["heterogeneity"] if read else [],
+        "error_budget": error_budget(experiment, rows),
+        "outlook": outlook(experiment, as_of, exposure, read["significance"]["metrics"]) if read else [],
     }
     if not ratio["healthy"]:
         document["withheld"] = ratio["reason"]

@@ -192,7 +192,7 @@ def significance(night: Path) -> Path:
 
 
 def segments(night: Path) -> Path:
-    """Compare within each segment, Bonferroni-corrected over all of them, and write ``segments.json``.
+    """Compare within each segment and test whether they differ, corrected over all, and write ``segments.json``.
 
     Parameters
     ----------
@@ -218,7 +218,10 @@ def segments(night: Path) -> Path:
     """
     from abtest_lib import readings
 
-    return _write(night, "segments", readings.segments(definition(night), as_of(night), _moments(night)))
+    experiment, day = definition(night), as_of(night)
+    rows = readings.segments(experiment, day, _moments(night))
+    differences = readings.heterogeneity(experiment, day, rows)
+    return _write(night, "segments", {"segments": rows, "heterogeneity": differences})
 
 
 def guardrails(night: Path) -> Path:

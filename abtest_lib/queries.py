@@ -192,9 +192,16 @@ class NightQueries:
         return {**counts, "not_finite": {name: counts[f"not_finite_{i}"] for i, name in enumerate(covariates)}}
 
     def units(self, known_by: dt.datetime) -> list[dict]:
-        """Exposed units by variant, crossover, whether within the dates, and day."""
-        source = self._experiment.exposures
-        return self._ask(source.name, "units", {"known_by": known_by}, exposures=source)
+        """Exposed units by variant, crossover, whether within the dates, day and segment values."""
+        experiment = self._experiment
+        return self._ask(
+            experiment.exposures.name,
+            "units",
+            {"known_by": known_by},
+            exposures=experiment.exposures,
+            segments=experiment.segments,
+            attributes=self._attributes({segment.source for segment in experiment.segments}),
+        )
 
     def moments(self, metric: Metric, known_by: dt.datetime) -> list[dict]:
         """Moments of a metric over matured units by variant, crossover, day of exposure and segment values."""
@@ -212,8 +219,11 @@ class NightQueries:
             source=experiment.outcomes[metric.source],
             metric=metric,
             segments=experiment.segments,
-            attributes={name: source for name, source in experiment.attributes.items() if name in read},
+            attributes=self._attributes(read),
         )
+
+    def _attributes(self, names: set[str]) -> dict[str, AttributeSource]:
+        return {name: source for name, source in self._experiment.attributes.items() if name in names}
 
 
 def _midnight(day: dt.date) -> dt.datetime:

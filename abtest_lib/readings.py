@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
-from abtest_lib.cohorts import arms_by_variant, looks_so_far
+from abtest_lib.cohorts import arms_by_variant, looks_so_far, planned_shares
 from abtest_lib.comparisons import Read, compare_over_looks, guardrail_over_looks
 from abtest_lib.definitions import Experiment, Guardrail, Metric, Segment
+from abtest_lib.statistics import error_budget as ledger
+from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.guardrails import harm_alpha
+from abtest_lib.statistics.heterogeneity import heterogeneity_test, shrunken_effects
 from abtest_lib.statistics.sample_ratio import alarm_level, sample_ratio_test
+from abtest_lib.statistics.sample_ratio_drilldown import sample_ratio_drilldown
 from abtest_lib.statistics.spending import obrien_fleming_spending, pocock_spending
 
 SPENDING = {  # the horizon is one look, where every function has spent all
@@ -19,6 +25,7 @@ SPENDING = {  # the horizon is one look, where every function has spent all
     "pocock": pocock_spending,
 }
 HARM_ALPHA = 0.05  # of ever calling a guardrail harmful that is not, over all of its reads
+SPLIT_ALPHA = 0.01  # of ever stopping a healthy split, over all nights
 
 
 def stage(experiment: Experiment, as_of: dt.date) -> str:
@@ -65,7 +72,8 @@ def sample_ratio(experiment: Experiment, exposure: dict) -> dict:
     Returns
     -------
     dict
-        ``healthy`` with the test; ``reason`` when not healthy.
+        ``healthy`` with the test; when not healthy ``reason``, and ``suspects``, the segment values and days that
+        depart from the design and from the others.
 
     Raises
     ------
@@ -78,7 +86,7 @@ def sample_ratio(experiment: Experiment, exposure: dict) -> dict:
     False
     """
     test = sample_ratio_test(exposure["units"], experiment.weights)
-    level = alarm_level(max(experiment.planned_nights, 1))
+    level = alarm_level(max(experiment.planned_nights, 1), SPLIT_ALPHA)
     document = {
         "healthy": test.pvalue >= level,
         "statistic": test.statistic,
@@ -91,7 +99,24 @@ def sample_ratio(experiment: Experiment, exposure: dict) -> dict:
     }
     if not document["healthy"]:
         document["reason"] = "units did not fall into the variants as designed, so no difference can be trusted"
+        document["suspects"] = _suspects(exposure.get("cells", {}), experiment.weights, level)
     return document
+
+
+def _suspects(cells: dict, weights: dict[str, float], level: float) -> list[dict]:
+    found = sample_ratio_drilldown(cells, weights, alarm_below=level).suspects if cells else ()
+    return [
+        {
+            "dimension": suspect.dimension,
+            "cell": suspect.cell,
+            "observed": dict(suspect.observed),
+            "expected": dict(suspect.expected),
+            "share_of_units": suspect.share_of_units,
+            "pvalue": suspect.pvalue_adjusted,
+            "healthy_without": bool(suspect.healthy_without),
+        }
+        for suspect in found
+    ]
 
 
 def significance(experiment: Experiment, as_of: dt.date, moments: list[dict]) -> dict:
@@ -182,6 +207,119 @@ def segments(experiment: Experiment, as_of: dt.date, moments: list[dict]) -> lis
         for name in experiment.primary
         for number, segment, value in cells
     ]
+
+
+def heterogeneity(experiment: Experiment, as_of: dt.date, segments: list[dict]) -> list[dict]:
+    """Does the effect differ between the values of a segment, by more than chance?
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The family is all its segment attributes times its primary metrics, for each treatment.
+    as_of : date
+        Tested once, at the horizon.
+    segments : list of dict
+        What ``segments`` returned.
+
+    Returns
+    -------
+    list of dict
+        One for each attribute, primary metric and treatment; empty before the horizon.
+
+    Raises
+    ------
+    KeyError
+        If a row lacks a key.
+
+    Examples
+    --------
+    >>> rows = segments(experiment, experiment.decides_on, moments)
+    >>> [row["differs"] for row in heterogeneity(experiment, experiment.decides_on, rows)]
+    [False, False]
+    """
+    if stage(experiment, as_of) != "final":
+        return []
+    places = list(dict.fromkeys((row["attribute"], row["name"], row["metric"]) for row in segments))
+    return [
+        _heterogeneity(experiment, place, variant, segments, family=len(places))
+        for place in places
+        for variant in experiment.treatments
+    ]
+
+
+def _heterogeneity(
+    experiment: Experiment, place: tuple[str, str, str], variant: str, segments: list[dict], *, family: int
+) -> dict:
+    found = {
+        row["value"]: one
+        for row in segments
+        for one in row["comparisons"]
+        if (row["attribute"], row["name"], row["metric"]) == place and one["variant"] == variant and "effect" in one
+    }
+    effects = [one["effect"] for one in found.values()]
+    errors = [one["standard_error"] for one in found.values()]
+    test = heterogeneity_test(effects, errors)
+    named = {**dict(zip(("attribute", "name", "metric"), place, strict=True)), "variant": variant}
+    if isinstance(test, NotComputed):
+        return {**named, "not_computed": test.reason}
+    shrunken = shrunken_effects(effects, errors)
+    adjusted = min(1.0, test.pvalue * family)
+    return {
+        **named,
+        "statistic": test.statistic,
+        "df": test.df,
+        "pvalue": test.pvalue,
+        "pvalue_adjusted": adjusted,
+        "differs": adjusted < experiment.alpha,
+        "i_squared": test.i_squared,
+        "shrunken": {} if isinstance(shrunken, NotComputed) else dict(zip(found, shrunken.effects, strict=True)),
+    }
+
+
+def error_budget(experiment: Experiment, segments: list[dict]) -> list[dict]:
+    """How often may each wrong claim be made, over all nights of the experiment?
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Gives families, levels and the plan of looks.
+    segments : list of dict
+        What ``segments`` returned; their number is the size of the family of segments.
+
+    Returns
+    -------
+    list of dict
+        A row for each claim that a report can wrongly make.
+
+    Raises
+    ------
+    ValueError
+        If the experiment is not whole.
+
+    Examples
+    --------
+    >>> [(row["claim"], row["promised"]) for row in error_budget(experiment, [])][0]
+    ('a dud is called better or worse', 0.05)
+    """
+    values = Counter((row["attribute"], row["metric"]) for row in segments)
+    spent = [0.0, *(SPENDING[experiment.looks](look, experiment.alpha / 2) for look in planned_shares(experiment))]
+    budget = ledger.error_budget(
+        alpha=experiment.alpha,
+        primary_metrics=len(experiment.primary),
+        treatments=len(experiment.treatments),
+        secondary_metrics=len(experiment.secondary),
+        guardrails=len(experiment.guardrails),
+        segment_values=[count for (_, metric), count in values.items() if metric == experiment.primary[0]],
+        nights=max(experiment.planned_nights, 1),
+        looks_spent=[(after - before) / spent[-1] for before, after in pairwise(spent)],
+        harm_alpha=HARM_ALPHA,
+        sample_ratio_alpha=SPLIT_ALPHA,
+    )
+    return [
+        {"kind": row.kind, "claim": row.claim, "family_size": row.comparisons, "looks": row.looks, "method": row.method,
+         "per_comparison": float(row.per_comparison), "promised": float(row.promised)}
+        for row in budget.rows
+    ]  # fmt: skip
 
 
 def guardrails(experiment: Experiment, as_of: dt.date, moments: list[dict]) -> list[dict]:

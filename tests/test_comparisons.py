@@ -61,7 +61,8 @@ def compared(experiment, rows, look):
 
 def verdict_on(experiment, rows, look):
     night, known = night_of(look), mature(rows, look)
-    read = {"significance": readings.significance(experiment, night, known), "segments": [],
+    read = {"significance": readings.significance(experiment, night, known),
+            "segments": {"segments": [], "heterogeneity": []},
             "guardrails": readings.guardrails(experiment, night, known)}  # fmt: skip
     ratio = readings.sample_ratio(experiment, {"units": {"control": 5000, "treatment": 5000}})
     document = results_document(experiment, night, "r", {"maturity": [], "units": {}}, ratio, read)

@@ -272,3 +272,64 @@ def test_swapped_variants_flip_the_word_and_keep_the_pvalue(experiment):
     assert (one["reading"], other["reading"]) == ("better", "worse")
     assert one["effect"] == pytest.approx(-other["effect"])
     assert one["pvalue"] == pytest.approx(other["pvalue"])
+
+
+def test_segments_that_differ_are_told_apart_from_those_that_do_not(experiment):
+    differing = [share("control", 300, platform="ios"), share("treatment", 400, platform="ios"),
+                 share("control", 300, platform="web"), share("treatment", 250, platform="web")]  # fmt: skip
+    alike = [row | {"mean": 0.35, "m2": 1000 * 0.35 * 0.65} if row["variant"] == "treatment" else row
+             for row in differing]  # fmt: skip
+    for rows, word in ((differing, True), (alike, False)):
+        segments = readings.segments(experiment, HORIZON, rows)
+        (found,) = readings.heterogeneity(experiment, HORIZON, segments)
+        assert (found["name"], found["df"], found["differs"]) == ("platform", 1, word)
+    # Two segments: Q is the squared z of the difference of their effects.
+    effects = [0.1, -0.05]
+    errors = [math.sqrt((0.3 * 0.7 + share * (1 - share)) / 1000) for share in (0.4, 0.25)]
+    segments = readings.segments(experiment, HORIZON, differing)
+    (found,) = readings.heterogeneity(experiment, HORIZON, segments)
+    assert found["statistic"] == pytest.approx((effects[0] - effects[1]) ** 2 / (errors[0] ** 2 + errors[1] ** 2))
+    assert found["pvalue"] == pytest.approx(2 * NormalDist().cdf(-math.sqrt(found["statistic"])), rel=1e-9)
+    assert -0.05 < found["shrunken"]["web"] < found["shrunken"]["ios"] < 0.1
+
+
+def test_segments_are_not_told_apart_before_the_horizon(experiment):
+    rows = [share("control", 300), share("treatment", 400)]
+    assert readings.heterogeneity(experiment, BEFORE, readings.segments(experiment, BEFORE, rows)) == []
+
+
+def test_one_segment_value_cannot_differ(experiment):
+    rows = [share("control", 300), share("treatment", 400)]
+    (found,) = readings.heterogeneity(experiment, HORIZON, readings.segments(experiment, HORIZON, rows))
+    assert found["not_computed"]
+
+
+def test_error_budget_is_what_the_levels_of_the_night_add_up_to(two_treatments):
+    rows = {row["claim"]: row for row in readings.error_budget(two_treatments, [])}
+    dud = rows["a dud is called better or worse"]
+    assert (dud["family_size"], dud["per_comparison"], dud["promised"]) == (4, 0.0125, 0.05)
+    (short, _) = compared(two_treatments, [share(variant, 300) for variant in two_treatments.weights])
+    assert 1 - short["confidence_level"] == pytest.approx(dud["per_comparison"])
+    harm = rows["a harmless guardrail is called harmful"]
+    (guardrail,) = readings.guardrails(
+        two_treatments, HORIZON, [mean(variant, 100) for variant in two_treatments.weights]
+    )
+    one_night = (1 - guardrail["comparisons"][0]["harm_confidence_level"]) / 2
+    assert one_night * harm["looks"] == pytest.approx(harm["per_comparison"])
+    assert harm["promised"] == 0.05
+
+
+def test_looks_spend_the_alpha_of_one_comparison(two_treatments):
+    nightly = replace(two_treatments, looks="pocock", minimum_days=1)
+    dud = readings.error_budget(nightly, [])[0]
+    assert (dud["looks"], dud["promised"]) == (3, 0.05)
+
+
+def test_broken_split_names_the_segment_value_that_breaks_it(experiment):
+    cells = {"customers.platform": {"ios": {"control": 5000, "treatment": 5010},
+                                    "android": {"control": 5000, "treatment": 4200}}}  # fmt: skip
+    found = readings.sample_ratio(experiment, {"units": {"control": 10_000, "treatment": 9210}, "cells": cells})
+    assert not found["healthy"]
+    assert [(suspect["cell"], suspect["healthy_without"]) for suspect in found["suspects"]] == [("android", True)]
+    healthy = readings.sample_ratio(experiment, {"units": {"control": 5000, "treatment": 5010}, "cells": cells})
+    assert "suspects" not in healthy

@@ -10,6 +10,8 @@ from abtest_lib.report.readable import title_of
 from abtest_lib.report.rows import fences_of, smallest_text
 from abtest_lib.report.text import clean_name, count_text, listed, long_day, plural, sentence, short_day
 
+_SUSPECTS = 3
+
 
 def sample_ratio_section(night: Mapping[str, Any]) -> dict[str, Any]:
     """Show whether units fell into the variants as planned.
@@ -47,12 +49,24 @@ def sample_ratio_section(night: Mapping[str, Any]) -> dict[str, Any]:
             f"Chi-squared {statistic:,.2f}, {plural(ratio['df'], 'degree')} of freedom: by chance alone a split at "
             f"least this uneven has probability {chance}; the alarm is below {ratio['alarm_below']:.2g}"
         )
+    note = " ".join((sentence(note), *(_suspect(entry) for entry in ratio.get("suspects", ())[:_SUSPECTS])))
     return {
         "heading": "Sample ratio: " + ("✔ healthy" if healthy else "✖ mismatch"),
-        "note": sentence(note),
+        "note": note,
         "columns": ["Variant", "Planned", "Expected", "Observed"],
         "rows": rows,
     }
+
+
+def _suspect(entry: Mapping[str, Any]) -> str:
+    """Name a segment value or day that is split unlike the others."""
+    place = f"{clean_name(entry['dimension']).rpartition('.')[2]} = {clean_name(entry['cell'])}"
+    without = "without it the split is as planned" if entry["healthy_without"] else "but it is not the whole cause"
+    seen = ", ".join(
+        f"{clean_name(name)} {count_text(count)} ({count_text(entry['expected'][name])} expected)"
+        for name, count in entry["observed"].items()
+    )
+    return sentence(f"Look at {place}, {percent(round(entry['share_of_units'], 3))} of the units: {seen}; {without}")
 
 
 def data_section(night: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,6 +167,7 @@ def plan_rows(night: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) ->
         ["Weights", weights],
         ["Owner", clean_name(experiment["owner"]) + team],
     ]
+    rows += [["Outlook", text] for text in _outlook(night)]
     changes = _definition_changes(night, earlier)
     return rows + ([["Changed", changes]] if changes else [])
 
@@ -163,6 +178,28 @@ def _looks(experiment: Mapping[str, Any]) -> str:
     shape = {"obrien_fleming": "O'Brien-Fleming", "pocock": "Pocock"}[experiment["looks"]]
     first, last = (date.fromisoformat(experiment[name]) for name in ("first_look_on", "decides_on"))
     return f"{(last - first).days + 1}, nightly from {long_day(first)}; alpha spent after {shape}"
+
+
+def _outlook(night: Mapping[str, Any]) -> list[str]:
+    """Say whether the experiment can show what it is run for; a chance, never a direction."""
+    lines = []
+    for entry in night["outlook"]:
+        if entry["variant"] in night["hidden"]:
+            continue
+        about = [title_of(night, entry["metric"])] if len(night["experiment"]["primary"]) > 1 else []
+        about += [clean_name(entry["variant"])] if night["several"] else []
+        text = (
+            f"at the pace so far ({plural(entry['units'], 'unit')} in all) an effect of {smallest_text(night)} is "
+            f"shown by {long_day(entry['by'])} with probability {_chance(entry['smallest'])}"
+        )
+        if entry["predicted"] is not None:
+            text += f"; with what is known of the effect so far, {_chance(entry['predicted'])}"
+        lines.append(sentence(": ".join(filter(None, (", ".join(about), text)))))
+    return lines
+
+
+def _chance(value: float) -> str:
+    return "below 1%" if value < 0.01 else "above 99%" if value > 0.99 else f"{value:.0%}"
 
 
 def _definition_changes(night: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> str:
@@ -199,11 +236,21 @@ def method_lines(night: Mapping[str, Any]) -> list[str]:
                 titles = used.setdefault(clean_name(comparison["method"], 200), [])
                 titles += [clean_name(metric["title"])] if clean_name(metric["title"]) not in titles else []
     lines = [f"{listed(titles)}: {sentence(method)}" for method, titles in used.items()]
+    lines.append(_promises(night))
     counted = "A unit counts once its whole window has passed"
     if night["experiment"]["looks"] == "horizon":
         return [*lines, f"{counted}; the verdict waits for the planned horizon."]
     lines.append(f"{counted}. Levels, intervals and adjusted p-values hold over all looks of the plan together.")
     return lines
+
+
+def _promises(night: Mapping[str, Any]) -> str:
+    promised = [
+        f"{row['claim']} {percent(min(round(row['promised'], 6), 1))}"
+        for row in night["error_budget"]
+        if row["kind"] != "exploration"
+    ]
+    return f"At most so often wrong, over all nights: {'; '.join(promised)}."
 
 
 def origin_line(night: Mapping[str, Any]) -> str:

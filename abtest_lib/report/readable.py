@@ -50,7 +50,7 @@ def readable(results: Mapping[str, Any], *, hidden: frozenset[str] = frozenset()
     night["hidden"] = hidden | invalid
     night["several"] = len(everyone) > 1
     if everyone <= night["hidden"]:
-        night |= {"metrics": [], "guardrails": [], "segments": []}
+        night |= {"metrics": [], "guardrails": [], "segments": [], "heterogeneity": [], "outlook": []}
     for metric in (*night["metrics"], *night["guardrails"], *night["segments"]):
         metric["comparisons"] = [_claimable(entry, night) for entry in metric["comparisons"]]
     return night

@@ -106,7 +106,7 @@ def primary_row(comparison: Mapping[str, Any], metric: Mapping[str, Any], night:
     alone = "" if "looks" in comparison else pvalue_text(comparison["pvalue"], night)
     row["side"] = "; ".join(filter(None, (alone, adjusted_pvalue(comparison, night))))
     row["adjustment"] = " ".join(
-        filter(None, (adjustment_sentence(comparison, metric), stop_sentence(comparison, metric, night)))
+        filter(None, (adjustment_sentence(comparison, metric), stop_sentence(comparison, metric)))
     )
     claims = {
         "better": "Better: the whole interval is on the good side of zero.",
@@ -189,7 +189,7 @@ def adjusted_pvalue(comparison: Mapping[str, Any], night: Mapping[str, Any]) -> 
     return f"{text} ({', '.join(counts)})" if text else ""
 
 
-def stop_sentence(comparison: Mapping[str, Any], metric: Mapping[str, Any], night: Mapping[str, Any]) -> str:
+def stop_sentence(comparison: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
     """Give the estimate at the look that stopped, corrected for having stopped there.
 
     Parameters
@@ -198,26 +198,23 @@ def stop_sentence(comparison: Mapping[str, Any], metric: Mapping[str, Any], nigh
         Of what ``readable`` returned.
     metric : mapping
         The metric that it belongs to.
-    night : mapping
-        What ``readable`` returned.
 
     Returns
     -------
     str
-        Empty where no look has stopped.
+        Empty where no look has stopped. Its own p-value is in ``results.json``: two in one line would be read as one.
 
     Examples
     --------
     >>> stopped = {"on": "2026-03-09", "effect": 0.31, "effect_interval": [0.12, 0.5], "pvalue": 0.0021}
-    >>> stop_sentence({"stopped": stopped, "looks": 8}, {"kind": "mean", "unit": "USD"}, tonight)
-    'Corrected for stopping at the look of 9 March 2026: +0.31 USD (+0.12 to +0.50 USD), p = 0.0021.'
+    >>> stop_sentence({"stopped": stopped, "looks": 8}, {"kind": "mean", "unit": "USD"})
+    'Corrected for stopping at the look of 9 March 2026: +0.31 USD (+0.12 to +0.50 USD).'
     """
     stopped = comparison.get("stopped")
     if not stopped:
         return ""
     effect, interval = absolute_change(stopped, metric)
-    pvalue = pvalue_text(stopped["pvalue"], night)
-    return f"Corrected for stopping at the look of {long_day(stopped['on'])}: {effect} ({interval}), {pvalue}."
+    return f"Corrected for stopping at the look of {long_day(stopped['on'])}: {effect} ({interval})."
 
 
 def adjustment_sentence(comparison: Mapping[str, Any], metric: Mapping[str, Any]) -> str:

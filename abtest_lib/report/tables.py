@@ -168,7 +168,8 @@ def segment_table(night: Mapping[str, Any]) -> dict[str, Any]:
         }
         for place in ordered
     ]
-    notes = (_segment_note(night), _family_note(family, rows), _covariate_note(night), _not_shown_note(rows))
+    notes = (_segment_note(night), _difference_note(night), _family_note(family, rows), _covariate_note(night),
+             _not_shown_note(rows))  # fmt: skip
     columns = ("Segment", _change_column(scale), "Reading")
     return _table("segments", _segment_heading(night, rows), notes, columns, labels)
 
@@ -281,6 +282,23 @@ def _covariate_note(night: Mapping[str, Any]) -> str:
     used = [comparison.get("adjustment") for segment in night["segments"] for comparison in segment["comparisons"]]
     covariates = sorted({clean_name(adjustment["covariate"]) for adjustment in used if adjustment})
     return f"Adjusted for {listed(covariates)}." if covariates else ""
+
+
+def _difference_note(night: Mapping[str, Any]) -> str:
+    """Say for each attribute whether effects differ between its values: a claim, so it needs its test."""
+    sentences = []
+    for entry in night["heterogeneity"]:
+        if entry["variant"] in night["hidden"] or "not_computed" in entry:
+            continue
+        about = [clean_name(entry["variant"])] if night["several"] else []
+        about += [title_of(night, entry["metric"])] if len(night["experiment"]["primary"]) > 1 else []
+        whose = f" ({', '.join(about)})" if about else ""
+        verb = "differs" if entry["differs"] else "is not shown to differ"
+        text = pvalue_text(entry["pvalue_adjusted"], night)
+        sentences.append(
+            f"The effect {verb} between values of {clean_name(entry['name'])}{whose}, {text} (Cochran's Q)."
+        )
+    return " ".join(sentences)
 
 
 def _segment_heading(night: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:

@@ -456,3 +456,19 @@ def test_look_that_proves_nothing_says_that_any_night_may_decide():
     assert undecided["verdicts"][0]["verdict"] == "keep_running"
     text = " ".join(printed(undecided, []).text.split())
     assert "Any night's look may decide; the last one is on 26 March 2026." in text
+
+
+def test_broken_split_says_where_to_look():
+    results, history = night("invalid")
+    suspect = {"dimension": "customers.platform", "cell": "android <b>",
+               "observed": {"control": 5000, "treatment": 4200},
+               "expected": {"control": 4600.0, "treatment": 4600.0}, "share_of_units": 0.351, "pvalue": 1e-9,
+               "healthy_without": True}  # fmt: skip
+    results["sample_ratio"]["suspects"] = [suspect]
+    rendered = printed(results, history)
+    text = " ".join(rendered.text.split())
+    assert (
+        "Look at platform = android <b>, 35.1% of the units: control 5,000 (4,600 expected), treatment 4,200 "
+        "(4,600 expected); without it the split is as planned." in text
+    )
+    assert "android <b>" not in rendered.html
