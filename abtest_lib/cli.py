@@ -37,7 +37,7 @@ exit status: 0 done; 1 a definition, the warehouse or a delivery failed; 2 wrong
 
 VERBS = {
     "list": ("list the experiments with their dates",
-             "One line for each experiment of the folder: key, enrolment, the date it decides on, title."),
+             "One line for each experiment of the folder: key, enrolment, when it decides, title."),
     "validate": ("check definitions, without a warehouse",
                  "Reads sources.yaml, metrics.yaml and the experiments (all of them if none is named) and prints every "
                  "problem as FILE:LINE: what is wrong and what it must be."),
@@ -147,8 +147,14 @@ def _list(options: argparse.Namespace) -> int:
             print(f"{key:24} broken: {str(error).splitlines()[0]}")
             status = FAILED
         else:
-            print(f"{key:24} enrols {e.starts_on} to {e.ends_on}, decides on {e.decides_on}  {e.title}")
+            print(f"{key:24} enrols {e.starts_on} to {e.ends_on}, {_decides(e)}  {e.title}")
     return status
+
+
+def _decides(experiment: definitions.Experiment) -> str:
+    if experiment.looks == "horizon":
+        return f"decides on {experiment.decides_on}"
+    return f"looks from {experiment.first_look_on}, decides by {experiment.decides_on}"
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -162,7 +168,7 @@ def _validate(options: argparse.Namespace) -> int:
         except DefinitionError as error:
             problems += [line for line in str(error).splitlines() if line not in problems]
         else:
-            print(f"{key}: valid; decides on {experiment.decides_on}")
+            print(f"{key}: valid; {_decides(experiment)}")
     for problem in problems:
         print(problem, file=sys.stderr)
     return FAILED if problems else 0

@@ -128,6 +128,55 @@ def arms_by_variant(experiment: Experiment, metric: Metric, rows: Sequence[dict]
     return arms | _with_covariate(own) if metric.covariate else arms
 
 
+def merged_days(metric: Metric, rows: Sequence[dict]) -> list[dict]:
+    """Merge the cells of each day and variant, so that many looks need not go through all cells.
+
+    Parameters
+    ----------
+    metric : Metric
+        With a covariate, units with and without one stay apart.
+    rows : sequence of dict
+        Rows of ``moments.parquet`` of this metric.
+
+    Returns
+    -------
+    list of dict
+        Rows that ``arms_by_variant`` can read; without segments, and without cells in which no unit has a value.
+
+    Raises
+    ------
+    KeyError
+        If a row lacks a column.
+
+    Examples
+    --------
+    >>> cell = {"metric": "conversion", "variant": "control", "exposed_on": dt.date(2026, 2, 9)}
+    >>> cells = [{**cell, "n": 2, "mean": 0.5, "m2": 0.5}, {**cell, "n": 2, "mean": 1.0, "m2": 0.0}]
+    >>> [(row["n"], row["mean"], row["m2"]) for row in merged_days(experiment.metrics["conversion"], cells)]
+    [(4, 0.75, 0.75)]
+    """
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        if row["n"]:
+            known = metric.covariate is not None and row["covariate_known"]
+            groups.setdefault((row["exposed_on"], row["variant"], known), []).append(row)
+    days = []
+    for (exposed_on, variant, known), cells in groups.items():
+        outcome, covariate = _merged(cells), {}
+        if known:
+            both = merge_co_moments([_co_moments(cell) for cell in cells])
+            covariate = {"covariate_mean": both.covariate.mean, "covariate_m2": both.covariate.m2,
+                         "comoment": both.comoment}  # fmt: skip
+        days.append({"metric": metric.name, "variant": variant, "exposed_on": exposed_on, "n": outcome.n,
+                     "mean": outcome.mean, "m2": outcome.m2, "covariate_known": known, **covariate})  # fmt: skip
+    return days
+
+
+def _co_moments(row: dict) -> CoMoments:
+    covariate = Moments(row["n"], row["covariate_mean"], row["covariate_m2"])
+    return CoMoments(Moments(row["n"], row["mean"], row["m2"]), covariate, row["comoment"])
+
+
 def _merged(rows) -> Moments:
     return merge(Moments(row["n"], row["mean"], row["m2"]) for row in rows)
 
@@ -142,12 +191,10 @@ def _with_covariate(rows: Sequence[dict]) -> dict[str, CoMoments]:
     known: dict[str, list[CoMoments]] = {row["variant"]: [] for row in rows}
     unknown: dict[str, list[Moments]] = {row["variant"]: [] for row in rows}
     for row in rows:
-        outcome = Moments(row["n"], row["mean"], row["m2"])
         if row["covariate_known"]:
-            covariate = Moments(row["n"], row["covariate_mean"], row["covariate_m2"])
-            known[row["variant"]].append(CoMoments(outcome, covariate, row["comoment"]))
+            known[row["variant"]].append(_co_moments(row))
         else:
-            unknown[row["variant"]].append(outcome)
+            unknown[row["variant"]].append(Moments(row["n"], row["mean"], row["m2"]))
     fill = merge(cell.covariate for cells in known.values() for cell in cells).mean
     return {
         variant: merge_co_moments([*known[variant], CoMoments.of_constant(merge(unknown[variant]), fill)])

@@ -14,6 +14,7 @@ from abtest_lib.definitions import Metric
 from abtest_lib.statistics import inference
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.guardrails import GuardrailReading, non_inferiority
+from abtest_lib.statistics.harm import harm_holds
 from abtest_lib.statistics.inference import Comparison
 from abtest_lib.statistics.looks import difference_information, estimate_after_stop, look_levels, sequential_pvalue
 from abtest_lib.statistics.moments import CoMoments, Moments
@@ -73,7 +74,7 @@ def compare_over_looks(
     >>> compare_over_looks(metric, "treatment", [read], **plan)["reading"]
     'better'
     """
-    alpha = bonferroni_alpha(alpha, family)
+    shared, alpha = alpha, bonferroni_alpha(alpha, family)
     tonight, reads = reads[-1], [read for read in reads if _units(read) >= 2]
     if not reads or reads[-1] is not tonight:
         return {"variant": variant, **as_json(_too_few(tonight))}
@@ -85,6 +86,7 @@ def compare_over_looks(
     words = [_word(metric, one, level) for one, level in zip(found, levels, strict=True)]
     stop = next((number for number, word in enumerate(words) if word in ("better", "worse")), None)
     over_looks = _pvalue_over_looks(reads, found, levels, spending)
+    adjusted = _agreeing(over_looks * family, shared, stop) if isinstance(over_looks, float) else as_json(over_looks)
     return {
         "variant": variant,
         **_arms(tonight),
@@ -95,7 +97,7 @@ def compare_over_looks(
         "standard_error": last.standard_error,
         "confidence_level": 1 - alpha,
         "pvalue": as_json(last.pvalue) if levels[-1] else None,
-        "pvalue_adjusted": min(1.0, over_looks * family) if isinstance(over_looks, float) else as_json(over_looks),
+        "pvalue_adjusted": adjusted,
         "family_size": family,
         "reading": words[-1 if stop is None else stop],
         "method": last.method,
@@ -137,7 +139,7 @@ def guardrail_over_looks(
     -------
     dict
         A comparison of ``results.json`` with ``outcome``, ``pvalue_safe`` and ``harm_interval``. Harm proved tonight
-        comes before safety proved at an earlier look.
+        comes before safety proved at an earlier look; it must hold with few units too (``harm_holds``).
 
     Raises
     ------
@@ -157,7 +159,7 @@ def guardrail_over_looks(
     compared = compare_over_looks(metric, variant, reads, alpha=alpha, family=1, spending=spending)
     if "not_computed" in compared:
         return compared
-    reads = [read for read in reads if _units(read) >= 2]
+    tonight, reads = reads[-1], [read for read in reads if _units(read) >= 2]
     levels = _levels(reads, alpha / 2, 1, spending)
     found = [
         _non_inferiority(metric, read, margin, level or alpha / 2, alpha_harm)
@@ -168,11 +170,13 @@ def guardrail_over_looks(
         return {"variant": variant, **as_json(last)}
     pvalues = [one.pvalue_safe if isinstance(one, GuardrailReading) else 1.0 for one in found]
     safe = any(pvalue < level for pvalue, level in zip(pvalues, levels, strict=True))
+    tested = {"kind": _kind(metric), "margin": margin, "better": metric.better, "alpha_harm": alpha_harm}
+    harmful = last.harmful and harm_holds(_outcome(tonight.control), _outcome(tonight.treatment), **tested)
     return {
         **compared,
         "relative_interval": as_json(last.relative_interval),
         "confidence_level": 1 - alpha,
-        "outcome": "harmful" if last.harmful else "safe" if safe else "not_yet",
+        "outcome": "harmful" if harmful else "safe" if safe else "not_yet",
         "pvalue_safe": _over_looks(reads, pvalues, levels, 1, spending) if levels[-1] else None,
         "harm_interval": as_json(last.harm_interval),
         "harm_confidence_level": last.harm_confidence_level,
@@ -218,12 +222,13 @@ def _levels(reads: Sequence[Read], alpha: float, sides: int, spending: Spending)
 
 
 def _information(reads: Sequence[Read]) -> list[float]:
-    """On the difference of the means, with tonight's variances at every look."""
-    variances = [_outcome(arm).variance for arm in (reads[-1].control, reads[-1].treatment)]
-    control, treatment = variances if min(variances) > 0 else (1.0, 1.0)
+    """On the difference of the means, as if a unit of either arm said as much.
+
+    Only its ratios matter, and in those the variances cancel where the arms keep their shares of the units. From units
+    alone a later night gives the looks before it the levels that they had, so that what one proved stays proved.
+    """
     counts = np.array([(read.control.n, read.treatment.n) for read in reads], dtype=float)
-    found = difference_information(counts[:, 0], counts[:, 1], variance_control=control, variance_treatment=treatment)
-    return found.tolist()
+    return difference_information(counts[:, 0], counts[:, 1]).tolist()
 
 
 def _pvalue_over_looks(
@@ -235,6 +240,11 @@ def _pvalue_over_looks(
         return last if levels[-1] else None
     pvalues = [one.pvalue if isinstance(one, Comparison) else 1.0 for one in found]
     return _over_looks(reads, [p if isinstance(p, float) else 1.0 for p in pvalues], levels, 2, spending)
+
+
+def _agreeing(pvalue: float, alpha: float, stop: int | None) -> float:
+    """Below alpha exactly when a word is said: at its very edge test, interval and rounding may differ."""
+    return max(alpha, min(pvalue, 1.0)) if stop is None else min(pvalue, float(np.nextafter(alpha, 0.0)))
 
 
 def _over_looks(
@@ -290,12 +300,16 @@ def _non_inferiority(
     return non_inferiority(
         read.control,
         read.treatment,
-        kind="proportion" if metric.is_share else "mean",
+        kind=_kind(metric),
         margin=margin,
         better=metric.better,
         alpha=alpha,
         alpha_harm=alpha_harm,
     )
+
+
+def _kind(metric: Metric) -> str:
+    return "proportion" if metric.is_share else "mean"
 
 
 def _word(metric: Metric, found: Comparison | NotComputed, level: float) -> str:

@@ -220,6 +220,12 @@ def _changed_by_crossovers(variant: str, crossovers: list[dict]) -> list[dict]:
     ]  # fmt: skip
 
 
+def _gain(row: dict, one: dict) -> float | dict:
+    """The relative effect of tonight, above 0 on the good side, on which it need not be any more after a stop."""
+    effect = one["relative_effect"]
+    return -effect if isinstance(effect, float) and row["better"] == "lower" else effect
+
+
 def _of_guardrails(variant: str, document: dict, outcome: str, code: str) -> list[dict]:
     rows = _comparisons(variant, document["guardrails"])
     return [{"code": code, "metric": row["metric"]} for row, one in rows if one.get("outcome") == outcome]
@@ -253,8 +259,8 @@ def _no_success(variant: str, document: dict, smallest_effect: float) -> list[di
     better = [(row, one) for row, one in rows if one["reading"] == "better"]
     if not better:
         return [{"code": "no_effect_shown", "metric": row["metric"]} for row, one in rows if one["reading"] != "worse"]
-    effects = [(row, one["relative_effect"]) for row, one in better]
-    if any(isinstance(effect, float) and abs(effect) >= smallest_effect for _, effect in effects):
+    effects = [(row, _gain(row, one)) for row, one in better]
+    if any(isinstance(effect, float) and effect >= smallest_effect for _, effect in effects):
         return []
     return [
         {"code": "not_computed", "metric": row["metric"], "detail": effect["not_computed"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from itertools import accumulate
-from math import copysign
+from math import copysign, inf, isfinite
 
 from scipy.special import ndtri
 
@@ -78,14 +78,17 @@ def _units_by_day(experiment: Experiment, as_of: dt.date, exposure: dict) -> lis
 def _open_comparison(
     experiment: Experiment, metric: Metric, as_of: dt.date, by_day: list[float], comparison: dict
 ) -> dict | None:
-    if not comparison.get("standard_error") or "stopped" in comparison:
+    error = comparison.get("standard_error")
+    if not error or not 0 < error**2 < inf or "stopped" in comparison:
         return None
     so_far = list(accumulate(by_day))
     mature = min((as_of - experiment.starts_on).days - metric.maturity_days, experiment.enrolment_days)
     if mature < 1 or not so_far[mature - 1] or not comparison["mean_control"]:
         return None
     # Information grows with the units: tonight's standard error stands for those that are mature.
-    information = [units / so_far[mature - 1] / comparison["standard_error"] ** 2 for units in so_far]
+    information = [units / so_far[mature - 1] / error**2 for units in so_far]
+    if not isfinite(information[-1]):
+        return None
     looks, z = _looks(experiment, metric, as_of, information, comparison)
     effect = experiment.smallest_effect * abs(comparison["mean_control"])
     return {
@@ -107,7 +110,8 @@ def _looks(
         return last_look_only(0.0, information[-1:], alpha=alpha), 0.0
     taken = [(look.exposed_before - experiment.starts_on).days for look in looks_so_far(experiment, metric, as_of)]
     first = taken[0] if taken else experiment.enrolment_days - len(planned_shares(experiment)) + 1
-    cuts = range(first, experiment.enrolment_days + 1)
+    # A look before the first unit is none.
+    cuts = [days for days in range(first, experiment.enrolment_days + 1) if information[days - 1] > 0]
     found = looks_to_come(
         [information[days - 1] for days in cuts if days in taken],
         [information[days - 1] for days in cuts if days not in taken],

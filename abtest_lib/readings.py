@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from abtest_lib.cohorts import arms_by_variant, looks_so_far, planned_shares
+from abtest_lib.cohorts import arms_by_variant, looks_so_far, merged_days, planned_shares
 from abtest_lib.comparisons import Read, compare_over_looks, guardrail_over_looks
 from abtest_lib.definitions import Experiment, Guardrail, Metric, Segment
 from abtest_lib.statistics import error_budget as ledger
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.guardrails import harm_alpha
 from abtest_lib.statistics.heterogeneity import heterogeneity_test, shrunken_effects
-from abtest_lib.statistics.sample_ratio import alarm_level, sample_ratio_test
+from abtest_lib.statistics.sample_ratio import alarm_level, sample_ratio_pvalue, sample_ratio_test
 from abtest_lib.statistics.sample_ratio_drilldown import sample_ratio_drilldown
 from abtest_lib.statistics.spending import obrien_fleming_spending, pocock_spending
 
@@ -86,12 +86,13 @@ def sample_ratio(experiment: Experiment, exposure: dict) -> dict:
     False
     """
     test = sample_ratio_test(exposure["units"], experiment.weights)
+    pvalue = sample_ratio_pvalue(exposure["units"], experiment.weights)
     level = alarm_level(max(experiment.planned_nights, 1), SPLIT_ALPHA)
     document = {
-        "healthy": test.pvalue >= level,
+        "healthy": pvalue >= level,
         "statistic": test.statistic,
         "df": test.df,
-        "pvalue": test.pvalue,
+        "pvalue": pvalue,
         "alarm_below": level,
         "observed": exposure["units"],
         "expected": dict(test.expected),
@@ -328,7 +329,7 @@ def guardrails(experiment: Experiment, as_of: dt.date, moments: list[dict]) -> l
     Parameters
     ----------
     experiment : Experiment
-        Safety is read once, at the horizon; harm on every night, its error shared by all nights, guardrails and
+        Safety is read at the looks of its plan, harm on every night, its error shared by all nights, guardrails and
         treatments.
     as_of : date
         The night.
@@ -418,7 +419,8 @@ def _reads(experiment: Experiment, metric: Metric, moments: Sequence[dict], as_o
     """By treatment: the looks so far, the last one with every unit of tonight; one without a look when none is due."""
     own = [row for row in moments if row["metric"] == metric.name]
     looks = looks_so_far(experiment, metric, as_of)
-    before = [[row for row in own if row["exposed_on"] < look.exposed_before] for look in looks[:-1]]
+    days = merged_days(metric, own) if len(looks) > 1 else []
+    before = [[row for row in days if row["exposed_on"] < look.exposed_before] for look in looks[:-1]]
     arms = [arms_by_variant(experiment, metric, rows) for rows in (*before, own)]
     return {
         variant: [

@@ -22,8 +22,11 @@ import numpy as np
 from scipy.special import gammaincc
 
 from abtest_lib.statistics.estimates import MeanEstimate, welch_df
+from abtest_lib.statistics.guardrail_readouts import mean_readings
 from abtest_lib.statistics.guardrails import harm_alpha, margin_statistic
+from abtest_lib.statistics.harm import harm_holds
 from abtest_lib.statistics.intervals import delta_interval, fieller_interval, wald_interval
+from abtest_lib.statistics.moment_arrays import MomentArrays
 from abtest_lib.statistics.proportions import newcombe_interval, pooled_z, score_ratio_z
 from abtest_lib.statistics.sample_ratio import alarm_level
 from abtest_lib.statistics.tails import critical_value, tail_pvalue
@@ -303,6 +306,39 @@ def guardrail_nights(rng: np.random.Generator, repetitions: int) -> Iterator[Rat
             yield Rate(f"{rule}: mean, {case}", float(naive.mean()), ALPHA, repetitions, used=False)
 
 
+def uneven_harm(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:
+    """Revenue of 5 % buyers in an uneven split, no effect: any of five guardrails ever called harmful in 28 nights."""
+    guardrails, repetitions = 5, min(repetitions, 400)
+    level = harm_alpha(ALPHA, guardrails=guardrails, treatments=1, reads=NIGHTS)
+    options = {"margin": 0.05, "better": "higher", "alpha_harm": level}
+    for nightly in ((180, 20), (980, 20)):
+        plain, confirmed = np.zeros(repetitions, dtype=bool), np.zeros(repetitions, dtype=bool)
+        for _ in range(guardrails):
+            arms = [cumulated_revenue(rng, repetitions, units) for units in nightly]
+            found = mean_readings(*arms, **options).harmful
+            plain |= found.any(axis=1)
+            for run in np.flatnonzero(found.any(axis=1) & ~confirmed):
+                confirmed[run] = any(
+                    harm_holds(*(arm[run, night] for arm in arms), kind="mean", **options)
+                    for night in np.flatnonzero(found[run])
+                )
+        case = f"{nightly[0]}/{nightly[1]} units a night"
+        yield Rate(f"called harmful: t test alone, {case}", float(plain.mean()), ALPHA, repetitions, used=False)
+        yield Rate(
+            f"called harmful: confirmed by the wider spread, {case}", float(confirmed.mean()), ALPHA, repetitions
+        )
+
+
+def cumulated_revenue(rng: np.random.Generator, repetitions: int, nightly: int) -> MomentArrays:
+    """Moments of all units so far on each night: 5 % buy, for log-normal amounts."""
+    size = (repetitions, NIGHTS, nightly)
+    values = np.where(rng.random(size) < 0.05, rng.lognormal(3.0, 1.0, size), 0.0)
+    n = nightly * np.arange(1, NIGHTS + 1)
+    means = values.sum(axis=2).cumsum(axis=1) / n
+    m2 = np.maximum(np.square(values).sum(axis=2).cumsum(axis=1) - n * np.square(means), 0.0)
+    return MomentArrays(np.broadcast_to(n, means.shape), means, m2)
+
+
 def safe_at_margin(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:
     """Guardrails exactly at their margin that are called safe at the horizon."""
     n, alpha = 2_000, 0.025
@@ -342,6 +378,7 @@ SIMULATIONS: tuple[Simulation, ...] = (
     nightly_peeks,
     share_ratio_intervals,
     adjusted_means,
+    uneven_harm,
 )
 
 

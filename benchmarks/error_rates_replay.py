@@ -140,17 +140,25 @@ def called_different(reads: Replay, nights: int) -> dict[str, bool]:
     return called
 
 
-def called_anew(reads: Replay, nights: int) -> bool:
-    """Return whether any night calls a difference of means; each works out all looks so far with its own variances."""
+def called_anew(reads: Replay, nights: int) -> dict[str, bool]:
+    """Return whether any night calls a difference of means, if each works out all looks so far: by units, by variances.
+
+    By units a later night gives earlier looks the levels that they had, as in a run; that night's variances move them.
+    """
     pvalue = mean_pvalues(reads)
+    called = {"units alone": False, "the variances of that night": False}
     if not np.any(pvalue < ALPHA):
-        return False
+        return called
     for tonight in range(1, len(reads.night) + 1):
         n, spread = reads.n[:, :tonight], reads.squared_error[:, tonight - 1] * reads.n[:, tonight - 1]
-        information = difference_information(n[0], n[1], variance_control=spread[0], variance_treatment=spread[1])
-        if np.any(pvalue[:tonight] < look_levels(information.tolist(), (reads.night[:tonight] / nights).tolist())):
-            return True
-    return False
+        shares = (reads.night[:tonight] / nights).tolist()
+        for name, variances in zip(called, ((1.0, 1.0), spread), strict=True):
+            if not called[name]:
+                information = difference_information(
+                    n[0], n[1], variance_control=variances[0], variance_treatment=variances[1]
+                )
+                called[name] = bool(np.any(pvalue[:tonight] < look_levels(information.tolist(), shares)))
+    return called
 
 
 def replayed_nights(
@@ -176,13 +184,16 @@ def replayed_nights(
 
 
 def nights_worked_out_anew(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:
-    """A/A experiments of which every night works out all looks so far with the variances of that night."""
+    """A/A experiments of which every night works out all looks so far anew; a word said on any night counts."""
     repetitions = max(repetitions // 50, 1)
     for nights in (7, 14, 28):
         experiments = (replay(rng, nights) for _ in range(repetitions))
-        called = sum(called_anew(reads, nights) for reads in experiments if reads)
-        name = f"A/A called different on any of {nights} nights, looks worked out anew each night: mean"
-        yield Rate(name, called / repetitions, ALPHA, repetitions)
+        called = [called_anew(reads, nights) for reads in experiments if reads]
+        for name in ("units alone", "the variances of that night"):
+            share = sum(each[name] for each in called) / repetitions
+            yield Rate(
+                f"A/A called different on any of {nights} nights, looks by {name}: mean", share, ALPHA, repetitions
+            )
 
 
 SIMULATIONS = (open_ended, replayed_nights, nights_worked_out_anew)

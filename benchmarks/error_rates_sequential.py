@@ -20,6 +20,12 @@ from scipy.interpolate import CubicSpline
 from scipy.special import ndtri
 
 from abtest_lib.statistics.always_valid import compare_always_valid, mean_sequence, mixture_pvalue, sequence_margin
+from abtest_lib.statistics.mixture_bounds import (
+    bounded_mean_sequence,
+    empirical_bernstein_sequence,
+    predictable_bernstein_sequence,
+)
+from abtest_lib.statistics.quantile_sequences import quantile_sequence
 from abtest_lib.statistics.sequential import crossing_probabilities, efficacy_and_harm_bounds, spending_bounds
 from abtest_lib.statistics.sequential_classical import any_looks_bounds, obrien_fleming_bounds, pocock_bounds
 from abtest_lib.statistics.sequential_design import futility_bounds, futility_design, sequential_design
@@ -377,6 +383,35 @@ def exponential_nights(rng: np.random.Generator, repetitions: int, nightly: int)
     return means, np.sqrt(np.cumsum(squares, axis=1) / n - np.square(means))
 
 
+def any_sample_size(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:
+    """Misses after any unit, or on any of 30 nights, of sequences that need no large sample."""
+    repetitions = min(repetitions, 400)
+    units, nights = 6_000, range(200, 6_001, 200)
+    for share in (0.02, 0.1):
+        missed: dict[str, list[bool]] = {"Hoeffding": [], "empirical Bernstein": [], "predictable Bernstein": []}
+        for _ in range(repetitions):
+            values = (rng.random(units) < share).astype(float)
+            n = np.arange(1, units + 1)
+            sequences = (
+                bounded_mean_sequence(np.cumsum(values) / n, n, planned_n=1_500),
+                empirical_bernstein_sequence(values, planned_variance=1_500 * share * (1 - share)),
+                predictable_bernstein_sequence(values),
+            )
+            for (low, high), each in zip(sequences, missed.values(), strict=True):
+                each.append(bool(np.any((low > share) | (high < share))))
+        for name, each in missed.items():
+            case = f"sequence of {name}, share of {share}"
+            yield Rate(f"miss after any of 6,000 units: {case}", float(np.mean(each)), ALPHA, repetitions)
+    for part in (0.5, 0.95):
+        truth, outside = math.exp(ndtri(part)), 0
+        for _ in range(repetitions):
+            values = np.exp(rng.normal(size=units))
+            ends = [quantile_sequence(values[:n], part, planned_n=1_500) for n in nights]
+            outside += any(low > truth or high < truth for low, high in ends)
+        name = f"miss on any of 30 nights: sequence of a quantile, {part}, log-normal, 200 units a night"
+        yield Rate(name, outside / repetitions, ALPHA, repetitions)
+
+
 SIMULATIONS = (
     rules_of_thumb,
     rules_of_fourteen_nights,
@@ -385,6 +420,7 @@ SIMULATIONS = (
     estimates_after,
     always_valid_nights,
     futility,
+    any_sample_size,
 )
 
 if __name__ == "__main__":

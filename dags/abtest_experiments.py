@@ -305,7 +305,7 @@ def _doc_md(experiment: Experiment) -> str:
         "Variants": ", ".join(f"{name} {weight:g}" for name, weight in experiment.weights.items())
         + f" (control: {experiment.control})",
         "Enrolment": f"{experiment.starts_on} up to, not including, {experiment.ends_on}",
-        "Decides on": str(experiment.decides_on),
+        "Decides on": _decides_on(experiment),
         "Primary": _metrics(experiment, experiment.primary),
         "Smallest effect that matters": f"{100 * experiment.smallest_effect:g} % relative",
         "Secondary": _metrics(experiment, experiment.secondary),
@@ -314,6 +314,12 @@ def _doc_md(experiment: Experiment) -> str:
     }
     table = "\n".join(f"| {_escaped(name)} | {_escaped(text)} |" for name, text in rows.items())
     return f"### {_escaped(experiment.title)}\n\n| | |\n|---|---|\n{table}\n\n{_how_to()}"
+
+
+def _decides_on(experiment: Experiment) -> str:
+    if experiment.looks == "horizon":
+        return str(experiment.decides_on)
+    return f"any night from {experiment.first_look_on} ({experiment.looks}), at the latest {experiment.decides_on}"
 
 
 def _how_to() -> str:

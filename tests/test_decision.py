@@ -104,7 +104,7 @@ def document_of(case, *, ratio=None):
         "experiment": {"decides_on": DECIDES_ON},
         "sample_ratio": {"healthy": case["ratio"] == "healthy", "pvalue": 1.2e-9, "alarm_below": 0.00034},
         "metrics": [
-            {"metric": "conversion", "role": "primary",
+            {"metric": "conversion", "role": "primary", "better": "higher",
              "comparisons": [comparison(case["primary"], effect=case["effect"], stage=stage)]},
             {"metric": "revenue", "role": "secondary", "comparisons": [worse]},
         ],
@@ -205,8 +205,18 @@ def test_effect_of_exactly_the_smallest_that_matters_is_enough():
 
 def test_better_by_getting_lower_is_measured_by_its_size():
     document = document_of(GOOD)
+    document["metrics"][0]["better"] = "lower"
     document["metrics"][0]["comparisons"][0]["relative_effect"] = -SMALLEST
     assert decided(document)["verdict"] == "ship"
+
+
+@pytest.mark.parametrize(("better", "estimate"), [("higher", -SMALLEST), ("lower", SMALLEST)])
+def test_estimate_that_has_turned_against_a_word_that_a_look_proved_does_not_ship(better, estimate):
+    document = document_of(GOOD)
+    document["metrics"][0]["better"] = better
+    document["metrics"][0]["comparisons"][0]["relative_effect"] = estimate
+    found = decided(document)
+    assert (found["verdict"], [reason["code"] for reason in found["reasons"]]) == ("do_not_ship", ["effect_too_small"])
 
 
 def test_better_without_a_relative_effect_is_not_called_too_small():
@@ -233,6 +243,7 @@ def with_primary(*readings, effects=None):
         {
             "metric": f"m{i}",
             "role": "primary",
+            "better": "higher",
             "comparisons": [comparison(reading, effect=(effects or {}).get(i, "above"))],
         }
         for i, reading in enumerate(readings)

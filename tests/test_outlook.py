@@ -92,6 +92,16 @@ def test_metric_that_is_better_lower_hopes_for_less(fixed):
     assert up["predicted"] < 0.1 < down["predicted"]
 
 
+def test_experiment_whose_first_units_came_late_has_an_outlook(fixed):
+    nightly = replace(fixed, looks="obrien_fleming", minimum_days=2)
+    as_of = START + dt.timedelta(days=8)
+    rows = [cell(4, variant, successes) for variant, successes in (("control", 150), ("treatment", 155))]
+    seen = {str(START + dt.timedelta(days=day)): {"control": 500, "treatment": 500} for day in range(4, 8)}
+    metrics = readings.significance(nightly, as_of, rows)["metrics"]
+    (found,) = outlook(nightly, as_of, {"cells": {"day of first exposure": seen}}, metrics)
+    assert 0 < found["predicted"] < 1
+
+
 @pytest.mark.slow
 def test_predicted_chance_is_how_often_experiments_like_it_conclude(fixed):
     """Continue an experiment from six days on many times, the effect drawn from what the six days say of it."""

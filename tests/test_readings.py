@@ -333,3 +333,19 @@ def test_broken_split_names_the_segment_value_that_breaks_it(experiment):
     assert [(suspect["cell"], suspect["healthy_without"]) for suspect in found["suspects"]] == [("android", True)]
     healthy = readings.sample_ratio(experiment, {"units": {"control": 5000, "treatment": 5010}, "cells": cells})
     assert "suspects" not in healthy
+
+
+def test_few_units_of_a_small_variant_are_no_broken_split(experiment):
+    # Binomial: 3 or more of 50 at 1 % have probability 0.0138; Pearson's test would take it for 0.0004 and alarm.
+    ratio = readings.sample_ratio(
+        replace(experiment, weights={"control": 99, "treatment": 1}), {"units": {"control": 47, "treatment": 3}}
+    )
+    assert (ratio["healthy"], round(ratio["pvalue"], 4)) == (True, 0.0138)
+
+
+def test_small_treatment_without_a_buyer_is_not_harmful(experiment):
+    experiment = replace(experiment, guardrails=(Guardrail("revenue_per_user", 0.1),))
+    rows = [mean("control", 2.0, n=5_000, sd=15.0), mean("treatment", 0.0, n=20, sd=0.0)]
+    rows = [{**row, "metric": "revenue_per_user"} for row in rows]
+    (row,) = readings.guardrails(experiment, BEFORE, rows)
+    assert row["comparisons"][0]["outcome"] == "not_yet"

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from abtest_lib.report.numbers import finite_number, missing_reason, percent
-from abtest_lib.report.readable import title_of
+from abtest_lib.report.readable import suspect_place, title_of
 from abtest_lib.report.rows import fences_of, smallest_text
 from abtest_lib.report.text import clean_name, count_text, listed, long_day, plural, sentence, short_day
 
@@ -60,13 +60,14 @@ def sample_ratio_section(night: Mapping[str, Any]) -> dict[str, Any]:
 
 def _suspect(entry: Mapping[str, Any]) -> str:
     """Name a segment value or day that is split unlike the others."""
-    place = f"{clean_name(entry['dimension']).rpartition('.')[2]} = {clean_name(entry['cell'])}"
     without = "without it the split is as planned" if entry["healthy_without"] else "but it is not the whole cause"
     seen = ", ".join(
         f"{clean_name(name)} {count_text(count)} ({count_text(entry['expected'][name])} expected)"
         for name, count in entry["observed"].items()
     )
-    return sentence(f"Look at {place}, {percent(round(entry['share_of_units'], 3))} of the units: {seen}; {without}")
+    return sentence(
+        f"Look at {suspect_place(entry)}, {percent(round(entry['share_of_units'], 3))} of the units: {seen}; {without}"
+    )
 
 
 def data_section(night: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,7 +160,7 @@ def plan_rows(night: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) ->
     rows = [
         ["Hypothesis", clean_name(experiment["hypothesis"], 400)],
         ["Enrolment", f"{long_day(experiment['starts_on'])} to {long_day(last)}"],
-        ["Decision due", long_day(experiment["decides_on"])],
+        ["Decision due", ("" if experiment["looks"] == "horizon" else "by ") + long_day(experiment["decides_on"])],
         ["Primary", listed([title_of(night, metric) for metric in experiment["primary"]])],
         ["Smallest effect", smallest],
         ["Alpha", f"{experiment['alpha']:g}"],
@@ -240,7 +241,8 @@ def method_lines(night: Mapping[str, Any]) -> list[str]:
     counted = "A unit counts once its whole window has passed"
     if night["experiment"]["looks"] == "horizon":
         return [*lines, f"{counted}; the verdict waits for the planned horizon."]
-    lines.append(f"{counted}. Levels, intervals and adjusted p-values hold over all looks of the plan together.")
+    begin = "From the first look on, levels" if night["stage"] == "interim" else "Levels"
+    lines.append(f"{counted}. {begin}, intervals and adjusted p-values hold over all looks of the plan together.")
     return lines
 
 

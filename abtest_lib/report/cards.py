@@ -6,7 +6,7 @@ from typing import Any
 from abtest_lib.report.numbers import signed
 from abtest_lib.report.readable import comparison_of, metric_of
 from abtest_lib.report.reasons import reason_text
-from abtest_lib.report.rows import comparison_row, fences_of, with_interval
+from abtest_lib.report.rows import comparison_row, fences_of, smallest_text, with_interval
 from abtest_lib.report.text import clean_name, long_day, sentence
 from abtest_lib.report.vocabulary import ACTIONS, VERDICTS
 
@@ -40,7 +40,8 @@ def verdict_card(
     """
     sign, word, tone = VERDICTS[verdict["verdict"]]
     until = verdict.get("until") if verdict["verdict"] == "keep_running" else None
-    until = f" until {long_day(until)}" if until else ""
+    latest = "" if night["experiment"]["looks"] == "horizon" else " at the latest"
+    until = f" until {long_day(until)}{latest}" if until else ""
     variant, control = clean_name(verdict["variant"]), clean_name(night["experiment"]["control"])
     reasons = verdict["reasons"] or _reasons_without_code(verdict)
     worded = [{"code": clean_name(entry["code"]), "text": reason_text(entry, verdict, night)} for entry in reasons]
@@ -123,7 +124,8 @@ def _next(verdict: Mapping[str, Any], night: Mapping[str, Any]) -> str:
         return "Find the fault in assignment or logging, repair the data, then repeat the night."
     if verdict["verdict"] == "ship":
         if night["stage"] == "look":
-            return "Harm proved by outcomes that are still to come, or corrected data."
+            small = f"an estimate that falls below {smallest_text(night)}, " if fences_of(night) else ""
+            return f"Harm proved by outcomes that are still to come, {small}or corrected data."
         return "Only corrected data; the planned horizon is over."
     if verdict["verdict"] == "keep_running":
         sooner = " A guardrail proved harmful would end it sooner." if night["guardrails"] else ""
@@ -166,7 +168,7 @@ def _moved(variant: str, night: Mapping[str, Any], last: Mapping[str, Any]) -> l
     if not now["effect"]:
         return []
     if not then["effect"]:
-        return ["no effect was shown then"]
+        return ["there was no estimate then"]
     title, decimals = clean_name(metric["title"]), len(now["effect"].rstrip("%").partition(".")[2])
     before = signed(100 * then["range"][1], decimals) + "%" if then["range"] else then["effect"]
     if before == now["effect"]:

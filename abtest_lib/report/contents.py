@@ -67,14 +67,16 @@ def view(results: Mapping[str, Any], history: Sequence[Mapping[str, Any]] = ()) 
 
 def _stage(night: Mapping[str, Any]) -> str:
     decides_on = long_day(night["experiment"]["decides_on"])
+    looks = night["experiment"]["looks"] != "horizon"
+    first = long_day(night["experiment"]["first_look_on"]) if looks else None
     if night["stage"] == "final":
         return f"Final reading: the planned horizon, {decides_on}, is reached."
     if night["stage"] == "look":
         return f"A look at the experiment while it runs; the last one is on {decides_on}."
     if any(verdict["verdict"] == "do_not_ship" for verdict in night["verdicts"]):
-        return f"Interim reading: proved harm is decided on any night, everything else on {decides_on}."
-    if night["experiment"]["looks"] != "horizon":
-        first = long_day(night["experiment"]["first_look_on"])
+        rest = f"on {decides_on}" if first is None else f"at the looks from {first} to {decides_on}"
+        return f"Interim reading: proved harm is decided on any night, everything else {rest}."
+    if first is not None:
         return f"Interim reading, not a decision. The looks begin on {first} and end on {decides_on}."
     return f"Interim reading, not a decision. The decision is due on {decides_on}."
 

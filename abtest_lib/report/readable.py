@@ -184,6 +184,26 @@ def guardrail_of(night: Mapping[str, Any], metric: Any) -> Mapping[str, Any] | N
     return next((entry for entry in night["guardrails"] if entry["metric"] == metric), None)
 
 
+def suspect_place(entry: Mapping[str, Any]) -> str:
+    """Name the segment value or day that a broken split points to.
+
+    Parameters
+    ----------
+    entry : mapping
+        One of the sample ratio's ``suspects``.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> suspect_place({"dimension": "customers.platform", "cell": "android"})
+    'platform = android'
+    """
+    return f"{clean_name(entry['dimension']).rpartition('.')[2]} = {clean_name(entry['cell'])}"
+
+
 def title_of(night: Mapping[str, Any], metric: Any) -> str:
     """Look up how a metric is called in sentences.
 

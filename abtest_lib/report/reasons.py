@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from abtest_lib.report.numbers import missing_reason
-from abtest_lib.report.readable import comparison_of, guardrail_of, metric_of, title_of
+from abtest_lib.report.readable import comparison_of, guardrail_of, metric_of, suspect_place, title_of
 from abtest_lib.report.rows import (
     comparison_row,
     fences_of,
     guardrail_row,
     margin_text,
     no_effect_text,
+    proved_before,
     smallest_text,
     with_interval,
 )
@@ -77,6 +78,7 @@ def _mismatch(night: Mapping[str, Any]) -> str:
     return (
         f"The variants did not get the planned share of units: {clean_name(name)} has {gap} than "
         f"the {count_text(ratio['expected'][name])} expected, which chance does not explain."
+        + "".join(f" Look first at {suspect_place(entry)}." for entry in ratio.get("suspects", ())[:1])
     )
 
 
@@ -94,11 +96,13 @@ def _segment_reason(reason: Mapping[str, Any], variant: str, night: Mapping[str,
     title = title_of(night, reason.get("metric") or (entry or {}).get("metric"))
     if entry is None:
         return f"{title} is worse in the protected segment {clean_name(reason.get('segment'))}."
-    row = comparison_row(comparison_of(entry["comparisons"], variant))
+    comparison = comparison_of(entry["comparisons"], variant)
+    row = comparison_row(comparison)
     place = f"{clean_name(entry['name'])} = {clean_name(entry['value'])}"
     if row["missing"]:
         return sentence(f"{title} in the protected segment {place}: {row['missing']}")
-    return f"{title} is worse in the protected segment {place}: {with_interval(row)}."
+    numbers = ", ".join(filter(None, (with_interval(row), proved_before(comparison))))
+    return f"{title} is worse in the protected segment {place}: {numbers}."
 
 
 def _segment_entry(reason: Mapping[str, Any], night: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -140,14 +144,15 @@ def _primary_reason(reason: Mapping[str, Any], variant: str, night: Mapping[str,
     title = title_of(night, metric["metric"] if metric else reason.get("metric"))
     if metric is None:
         return sentence(f"{title}: {reason['code'].replace('_', ' ')}")
-    row = comparison_row(comparison_of(metric["comparisons"], variant), fences_of(night))
+    comparison = comparison_of(metric["comparisons"], variant)
+    row = comparison_row(comparison, fences_of(night))
     if row["missing"]:
         return sentence(f"{title}: {row['missing']}")
     if night["stage"] == "interim":
         return f"{title}: interim reading {with_interval(row)}."
-    numbers = with_interval(row)
+    numbers = ", ".join(filter(None, (with_interval(row), proved_before(comparison))))
     if reason["code"] == "effect_too_small":
-        return f"{title} is better by {numbers}, less than {smallest_text(night)}, the smallest effect that matters."
+        return f"{title} is better: {numbers}; the estimate is below {smallest_text(night)}, the smallest that matters."
     if reason["code"] == "no_effect_shown":
         return f"{title}: {numbers}; {no_effect_text(row, night)}."
     return f"{title} is {'worse' if reason['code'] == 'primary_worse' else 'better'}: {numbers}."

@@ -207,14 +207,39 @@ def stop_sentence(comparison: Mapping[str, Any], metric: Mapping[str, Any]) -> s
     Examples
     --------
     >>> stopped = {"on": "2026-03-09", "effect": 0.31, "effect_interval": [0.12, 0.5], "pvalue": 0.0021}
-    >>> stop_sentence({"stopped": stopped, "looks": 8}, {"kind": "mean", "unit": "USD"})
-    'Corrected for stopping at the look of 9 March 2026: +0.31 USD (+0.12 to +0.50 USD).'
+    >>> stop_sentence({"stopped": stopped, "confidence_level": 0.95}, {"kind": "mean", "unit": "USD"})
+    'Corrected for stopping at the look of 9 March 2026: +0.31 USD (95% interval +0.12 to +0.50 USD).'
     """
     stopped = comparison.get("stopped")
     if not stopped:
         return ""
     effect, interval = absolute_change(stopped, metric)
-    return f"Corrected for stopping at the look of {long_day(stopped['on'])}: {effect} ({interval})."
+    level = percent(comparison["confidence_level"])
+    return f"Corrected for stopping at the look of {long_day(stopped['on'])}: {effect} ({level} interval {interval})."
+
+
+def proved_before(comparison: Mapping[str, Any]) -> str:
+    """Say which look proved a word that tonight's interval alone would not.
+
+    Parameters
+    ----------
+    comparison : mapping
+        Of what ``readable`` returned.
+
+    Returns
+    -------
+    str
+        Empty where tonight's interval lies on one side of zero, or no look has stopped.
+
+    Examples
+    --------
+    >>> proved_before({"stopped": {"on": "2026-03-09"}, "effect_interval": [-0.1, 0.4]})
+    'proved by the look of 9 March 2026'
+    """
+    if "stopped" not in comparison:
+        return ""
+    low, high = comparison["effect_interval"]
+    return f"proved by the look of {long_day(comparison['stopped']['on'])}" if low <= 0 <= high else ""
 
 
 def adjustment_sentence(comparison: Mapping[str, Any], metric: Mapping[str, Any]) -> str:

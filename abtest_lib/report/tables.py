@@ -13,6 +13,7 @@ from abtest_lib.report.rows import (
     fences_of,
     guardrail_row,
     primary_row,
+    proved_before,
     smallest_text,
 )
 from abtest_lib.report.text import clean_name, listed, plural, short_day
@@ -82,10 +83,12 @@ def guardrail_table(night: Mapping[str, Any]) -> dict[str, Any]:
     ]
     scale = draw_bars(rows)
     tally = _word_tally(rows, [word for _, word, _ in OUTCOMES.values()])
+    one_look = night["experiment"]["looks"] == "horizon"
+    begin, earlier = ("the horizon", "") if one_look else ("the first look", ", tonight or at a look before")
     notes = (
-        "Safe: the interval stays short of the margin. Harmful: an interval widened for every planned night lies "
-        "beyond it.",
-        "Interim reading: only harm can be proved before the horizon." if night["stage"] == "interim" else "",
+        f"Safe: the interval stays short of the margin{earlier}. Harmful: an interval widened for every planned night "
+        "lies beyond it.",
+        f"Interim reading: only harm can be proved before {begin}." if night["stage"] == "interim" else "",
         "p is for staying short of the margin." if any(row["side"] for row in rows) else "",
     )
     columns = ("Guardrail", _change_column(scale), "Result")
@@ -116,7 +119,8 @@ def secondary_table(night: Mapping[str, Any]) -> dict[str, Any]:
             row = comparison_row(comparison) | {"name": clean_name(metric["title"])}
             row["note"] = ", ".join(filter(None, (f"{metric['better']} is better", row["n"])))
             if row["n"]:
-                row["below"] = "{} ({})".format(*absolute_change(comparison, metric))
+                absolute = "{} ({})".format(*absolute_change(comparison, metric))
+                row["below"] = "; ".join(filter(None, (absolute, proved_before(comparison))))
                 row["side"] = adjusted_pvalue(comparison, night) or pvalue_text(comparison["pvalue"], night)
                 row["adjustment"] = adjustment_sentence(comparison, metric)
             rows.append(row)
@@ -153,6 +157,7 @@ def segment_table(night: Mapping[str, Any]) -> dict[str, Any]:
             row["tag"] = "protected" if segment["protected"] else ""
             row["note"] = ", ".join(filter(None, (row["tag"], row["n"])))
             row["side"] = pvalue_text(comparison.get("pvalue_adjusted"), night)
+            row["below"] = proved_before(comparison)
             family = max(family, comparison.get("family_size") or 1)
             title = title_of(night, segment["metric"]) if len(metrics) > 1 else ""
             place = (row["variant"] if night["several"] else "", clean_name(segment["name"]), title)
@@ -209,7 +214,9 @@ def _nights_of(metric: Mapping[str, Any], night: Mapping[str, Any], shown: Seque
             rows += [_night_row(metric, verdict["variant"], past) for past in shown]
     scale = draw_bars(rows)
     interim = "Interim readings are not decisions." if any(past["stage"] == "interim" for past in shown) else ""
-    notes = ("Every night counts the units whose outcomes were complete.", interim)
+    looks = {past["stage"] for past in shown} >= {"interim", "look"}
+    wider = "Intervals of looks are wider than those of interim readings: they hold over all looks." if looks else ""
+    notes = ("Every night counts the units whose outcomes were complete.", interim, wider)
     heading = f"The last {plural(len(shown), 'night')}: {clean_name(metric['title'])}"
     columns = ("Night", _change_column(scale), "Verdict")
     return _table("nights", heading, notes, columns, _by_variant(night, rows))

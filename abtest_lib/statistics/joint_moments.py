@@ -57,8 +57,10 @@ class JointMoments:
                 raise ValueError(f"columns[{index}] has {array.size} values; it must have as many as the first, {n}.")
         if n == 0:
             return cls(0, (0.0,) * len(arrays), ((0.0,) * len(arrays),) * len(arrays))
-        deviations = np.array([array - array.mean() for array in arrays])
-        return cls(n, tuple(float(array.mean()) for array in arrays), _rows(deviations @ deviations.T))
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is not computed later, with a reason
+            means = tuple(float(array.mean()) for array in arrays)
+            deviations = np.array([array - mean for array, mean in zip(arrays, means, strict=True)])
+            return cls(n, means, _rows(deviations @ deviations.T))
 
     @classmethod
     def of_moments(cls, moments: Moments | CoMoments) -> JointMoments:

@@ -49,7 +49,7 @@ class MomentArrays:
     def __post_init__(self) -> None:
         n, mean, m2 = together(n=self.n, mean=self.mean, m2=self.m2)
         check_each("n", n, lambda count: (count >= 0) & (np.floor(count) == count) & np.isfinite(count), WHOLE)
-        check_each("m2", m2, lambda squares: ~(squares < 0), "at least 0, as a sum of squares is")
+        check_each("m2", m2, lambda squares: np.logical_not(squares < 0), "at least 0, as a sum of squares is")
         for name, values in (("n", n), ("mean", mean), ("m2", m2)):
             object.__setattr__(self, name, values)
 
@@ -112,7 +112,7 @@ class MomentArrays:
         array([2.])
         """
         units, spread = together(n=n, variance=variance)
-        check_each("variance", spread, lambda value: ~(value < 0), "at least 0")
+        check_each("variance", spread, lambda value: np.logical_not(value < 0), "at least 0")
         return cls(units, mean, spread * np.maximum(units - 1, 0))
 
     @classmethod

@@ -96,10 +96,11 @@ class Moments:
             return cls(0, 0.0, 0.0)
         if not np.isfinite(array).all():
             return cls(int(array.size), math.nan, math.nan)
-        mean = float(array.mean())
-        deviations = array - mean
-        # The second sum is zero but for rounding; it corrects a mean that is large beside the spread.
-        m2 = float(np.square(deviations).sum() - deviations.sum() ** 2 / array.size)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is not computed later, with a reason
+            mean = float(array.mean())
+            deviations = array - mean
+            # The second sum is zero but for rounding; it corrects a mean that is large beside the spread.
+            m2 = float(np.square(deviations).sum() - deviations.sum() ** 2 / array.size)
         return cls(int(array.size), mean, max(m2, 0.0) if m2 == m2 else m2)
 
     @classmethod
@@ -258,9 +259,10 @@ class CoMoments:
             return cls(Moments(0, 0.0, 0.0), Moments(0, 0.0, 0.0), 0.0)
         if not (np.isfinite(y).all() and np.isfinite(x).all()):
             return cls(Moments.from_values(y), Moments.from_values(x), math.nan)
-        dy, dx = y - y.mean(), x - x.mean()
-        # The second term is zero but for rounding, as in Moments.from_values.
-        comoment = float((dy * dx).sum() - dy.sum() * dx.sum() / y.size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            dy, dx = y - y.mean(), x - x.mean()
+            # The second term is zero but for rounding, as in Moments.from_values.
+            comoment = float((dy * dx).sum() - dy.sum() * dx.sum() / y.size)
         return cls(Moments.from_values(y), Moments.from_values(x), comoment)
 
     @classmethod

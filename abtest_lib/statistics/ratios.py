@@ -343,11 +343,11 @@ def adjusted_ratio_estimates(
     if not math.isfinite(theta):
         raise ValueError(f"theta is {theta}; it must be a finite number.")
     linear = [linearised_with_covariate(arm) for arm in (control, treatment)]
-    for name, arm in zip(("control", "treatment"), linear, strict=True):
-        if isinstance(arm, NotComputed):
-            return NotComputed(f"of {name}: {arm.reason}")
+    for name, arm, made in zip(("control", "treatment"), (control, treatment), linear, strict=True):
         if arm.n < 2:
             return NotComputed(f"{name} has {arm.n} unit{'' if arm.n == 1 else 's'}; a ratio needs at least 2")
+        if isinstance(made, NotComputed):
+            return NotComputed(f"of {name}: {made.reason}")
     means = merge_joint_moments([control, treatment]).means
     at = means[2] / means[3]
     estimates = []

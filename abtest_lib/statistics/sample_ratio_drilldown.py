@@ -15,11 +15,9 @@ from scipy.special import gammaincc
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.exact import fisher_pvalue
 from abtest_lib.statistics.multiplicity import holm
-from abtest_lib.statistics.sample_ratio import exact_sample_ratio_pvalue
+from abtest_lib.statistics.sample_ratio import FEW_UNITS, sample_ratio_pvalue
 
 Counts = Mapping[str, int]
-# Below five expected units Pearson's approximation is rough.
-FEW_UNITS = 5
 # All subsets of so many suspects are tried; more at a time say that the cause is not a matter of cells.
 MOST_SUSPECTS = 12
 
@@ -331,20 +329,8 @@ def _chi_squared(counts: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np
 def _against_design(counts: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     statistics, pvalues = _chi_squared(counts, shares)
     for at in np.flatnonzero(counts.sum(axis=1) * shares.min() < FEW_UNITS):
-        pvalues[at] = _exact_design_pvalue(counts[at], shares, float(pvalues[at]))
+        pvalues[at] = sample_ratio_pvalue(dict(enumerate(counts[at].tolist())), dict(enumerate(shares.tolist())))
     return statistics, pvalues
-
-
-def _exact_design_pvalue(row: np.ndarray, shares: np.ndarray, otherwise: float) -> float:
-    exact = exact_sample_ratio_pvalue(dict(enumerate(row.tolist())), dict(enumerate(shares.tolist())))
-    if not isinstance(exact, NotComputed):
-        return exact
-    singly = [
-        exact_sample_ratio_pvalue({"one": count, "others": row.sum() - count}, {"one": share, "others": 1 - share})
-        for count, share in zip(row.tolist(), shares.tolist(), strict=True)
-    ]
-    listed = [pvalue for pvalue in singly if not isinstance(pvalue, NotComputed)]
-    return min(1.0, row.size * min(listed)) if len(listed) == row.size else otherwise
 
 
 def _against_rest(counts: np.ndarray) -> np.ndarray:

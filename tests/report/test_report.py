@@ -471,4 +471,5 @@ def test_broken_split_says_where_to_look():
         "Look at platform = android <b>, 35.1% of the units: control 5,000 (4,600 expected), treatment 4,200 "
         "(4,600 expected); without it the split is as planned." in text
     )
+    assert "which chance does not explain. Look first at platform = android <b>." in text
     assert "android <b>" not in rendered.html

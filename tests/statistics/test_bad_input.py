@@ -124,6 +124,7 @@ EXAMPLES = {
         reading=proportion_non_inferiority(500, 10000, 495, 10000, margin=0.2, better="higher"), alpha_harm=0.025
     ),
     "guardrails.harm_alpha": dict(alpha=0.05, guardrails=5, treatments=1, reads=28),
+    "harm.harm_holds": dict(**ARMS, kind="mean", margin=0.1, better="lower", alpha_harm=0.025),
     "heterogeneity.heterogeneity_test": SEGMENTS,
     "heterogeneity.random_effects": SEGMENTS,
     "heterogeneity.shrunken_effects": SEGMENTS,
@@ -280,6 +281,7 @@ EXAMPLES = {
     "regression.with_ddof": dict(estimate=MeanEstimate(0.5, 0.04, 4), ddof=0),
     "sample_ratio.sample_ratio_test": SPLIT,
     "sample_ratio.exact_sample_ratio_pvalue": SPLIT,
+    "sample_ratio.sample_ratio_pvalue": SPLIT,
     "sample_ratio.check_split": SPLIT,
     "sample_ratio.alarm_level": dict(planned_reads=20, false_alarm=0.01),
     "score_intervals.farrington_manning_z": dict(**TABLE, difference=0.1),

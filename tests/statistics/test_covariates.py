@@ -18,7 +18,7 @@ from abtest_lib.statistics.covariates import (
     compare_ratios_with_covariates,
     covariate_adjusted_estimates,
 )
-from abtest_lib.statistics.estimates import NotComputed
+from abtest_lib.statistics.estimates import MeanEstimate, NotComputed
 from abtest_lib.statistics.inference import compare_adjusted_means, compare_means
 from abtest_lib.statistics.joint_moments import JointMoments, merge_joint_moments
 from abtest_lib.statistics.moments import CoMoments, Moments
@@ -29,7 +29,7 @@ from abtest_lib.statistics.ratios import (
     linearised,
     linearised_columns,
 )
-from abtest_lib.statistics.slopes import Slopes, residual_moments, within_slopes
+from abtest_lib.statistics.slopes import Slopes, residual_moments, with_slope_error, within_slopes
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
@@ -298,6 +298,82 @@ def test_table_of_units_gives_what_statsmodels_makes_of_its_covariates():
     assert got.effect == pytest.approx(fit.params[1], rel=1e-8)
     # The sandwich also counts the error of the slopes, a term of order 1 / n.
     assert got.standard_error == pytest.approx(fit.bse[1], rel=5e-3)
+
+
+@pytest.mark.parametrize("powers", [(0, 40, 0), (300, -300, 1), (-250, 0, 300)])
+def test_other_units_of_covariates_change_no_digit_of_what_they_explain(powers):
+    # A change of unit by a power of two rounds nothing, and what is solved for is scaled by powers of two.
+    y, treated, x = sample(30, n=60)
+    # The first is constant and left out; the scale of those after it is their own.
+    x, factors = np.column_stack([np.full(60, 3.0), x]), 2.0 ** np.array([0, *powers])
+    plain, moved = arms_of(treated, y, *x.T), arms_of(treated, y, *(x * factors).T)
+    slopes, other = within_slopes(plain), within_slopes(moved)
+    assert other.values == tuple(slopes.values / factors)
+    arms = MeanEstimate(1.0, 0.1, 20), MeanEstimate(1.2, 0.1, 30)
+    apart = np.array([0.0, 0.1, -0.2, 0.3])
+    want = with_slope_error(arms, plain, slopes, apart, 0.4)
+    got = with_slope_error(arms, moved, other, apart * factors, 0.4)
+    assert [arm.squared_error for arm in got] == pytest.approx([arm.squared_error for arm in want], rel=1e-12)
+
+
+@pytest.mark.parametrize("spread", [0.55, 1.0, 1.9, 1e6])
+@pytest.mark.parametrize(("left", "dropped"), [(0.6e-8, (1,)), (1.6e-8, ())])
+def test_a_covariate_goes_where_the_others_leave_a_hundred_millionth_of_it(spread, left, dropped):
+    shared = float(np.sqrt(spread * (1 - left)))
+    cell = JointMoments(9, (0.0, 0.0, 0.0), ((4.0, 1.0, shared), (1.0, 1.0, shared), (shared, shared, spread)))
+    assert within_slopes([cell]).dropped == dropped
+
+
+def test_units_that_slopes_need_are_ten_for_each_that_was_kept():
+    assert Slopes((0.4, 0.1)).too_many(20) is None
+    assert Slopes((0.4, 0.1, 0.0), dropped=(2,)).too_many(20) is None
+    assert "2 covariates have 19 units" in Slopes((0.4, 0.1, 0.0), dropped=(2,)).too_many(19).reason
+    assert Slopes((0.4, 0.0), dropped=(1,)).too_many(4) is None
+
+
+def test_slopes_that_use_up_all_freedom_leave_the_error_as_it_is():
+    # Two units in each variant and two slopes: every unit lies on the fit, and least squares has no residual variance.
+    cells = [JointMoments.from_values([1, 3], [1, 2], [1, 0]), JointMoments.from_values([2, 4], [1, 3], [0, 1])]
+    slopes = within_slopes(cells)
+    assert slopes.dropped == ()
+    arms = MeanEstimate(2.0, 1.0, 1), MeanEstimate(3.0, 1.0, 1)
+    assert with_slope_error(arms, cells, slopes, [0.5, 0.0], 0.5) == arms
+
+
+@pytest.mark.parametrize(("alpha", "alternative"), [(0.2, "greater"), (0.01, "less"), (0.1, "two-sided")])
+def test_options_reach_the_test_and_the_interval_of_ratios(alpha, alternative):
+    m, d, m0, _ = ratio_sample(3)
+    treated = np.arange(m.size) % 3 == 0
+    adds = np.empty(m.size)
+    for own in (treated, ~treated):
+        ratio = m[own].sum() / d[own].sum()
+        adds[own] = ratio + (m[own] - ratio * d[own]) / d[own].mean()
+    rest = adds - m0 * OLS(adds, np.column_stack([np.ones(m.size), treated, m0])).fit().params[2]
+    want = stats.ttest_ind(rest[treated], rest[~treated], equal_var=False, alternative=alternative)
+    got = compare_ratios_with_covariates(*arms_of(treated, m, d, m0), alpha=alpha, alternative=alternative).comparison
+    assert got.pvalue == pytest.approx(want.pvalue, rel=1e-6)
+    assert got.effect_interval == pytest.approx(tuple(want.confidence_interval(1 - alpha)), rel=1e-6)
+    assert "delta method" in got.method and "covariate-adjusted" in got.method
+    assert "CUPED" in compare_means_with_covariates(*arms_of(treated, m, m0)).comparison.method
+
+
+@pytest.mark.parametrize("flat", [0, 1])
+def test_one_variant_without_any_spread_leaves_the_error_of_the_other(flat):
+    y, x = np.array([1.0, 3.0, 2.0, 6.0, 4.0]), np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    arms = [JointMoments.from_values(y, x), JointMoments.from_values([2.0] * 4, [3.0] * 4)]
+    got = compare_means_with_covariates(*(arms if flat else arms[::-1])).comparison
+    # Least squares on the five units that vary: their residual variance about the line, divisor 4, over 5 units.
+    left = stats.linregress(x, y)
+    assert got.standard_error**2 == pytest.approx(((y - left.slope * x).var(ddof=1)) / 5)
+    assert abs(got.effect) == pytest.approx(abs(2.0 - (left.intercept + left.slope * 3.0)))
+
+
+def test_ratios_name_the_variant_that_cannot_be_computed():
+    some = JointMoments.from_values([1.0, 2.0, 4.0, 3.0], [1.0, 2.0, 3.0, 5.0], [1.0, 0.0, 0.0, 1.0])
+    none = JointMoments.from_values([], [], [])
+    assert compare_ratios_with_covariates(none, some).reason == "control has 0 units; a mean needs at least 2"
+    empty = JointMoments.from_values([1.0, 2.0], [0.0, 0.0], [1.0, 2.0])
+    assert compare_ratios_with_covariates(some, empty).reason == "of treatment: the denominator is zero in total"
 
 
 def test_what_cannot_be_computed_says_why():

@@ -23,12 +23,14 @@ from scipy.special import gammaincc
 
 from abtest_lib.statistics.always_valid import anytime_valid_t, compare_always_valid, mixture_pvalue
 from abtest_lib.statistics.checks import assignment_independence_test, daily_trend, interaction_test
+from abtest_lib.statistics.covariates import compare_means_with_covariates
 from abtest_lib.statistics.dunnett import dunnett_pvalues
 from abtest_lib.statistics.estimates import MeanEstimate, NotComputed
 from abtest_lib.statistics.exact import clopper_pearson_interval, fisher_pvalue
 from abtest_lib.statistics.guardrails import mean_non_inferiority, proportion_non_inferiority
 from abtest_lib.statistics.heterogeneity import heterogeneity_test
 from abtest_lib.statistics.inference import compare_adjusted_means, compare_means, compare_proportions
+from abtest_lib.statistics.joint_moments import JointMoments
 from abtest_lib.statistics.moments import CoMoments, Moments, merge
 from abtest_lib.statistics.multiplicity import bonferroni
 from abtest_lib.statistics.non_inferiority import (
@@ -399,3 +401,14 @@ def test_power_is_a_probability_where_the_effect_is_a_thousand_errors():
     powers = power_means(np.array([-1e3, 0.0, 1e3, 1e6]), n_control=5, n_treatment=5, sd=1.0)
     assert np.isfinite(powers).all() and ((powers >= 0) & (powers <= 1)).all()
     assert powers[2] == powers[3] == 1
+
+
+@pytest.mark.parametrize("values", [[1e200, 2.0, 3.0], [1e308, 1e308, 1.0], [1.0, 2.0, math.inf]])
+def test_sums_that_overflow_are_not_computed_and_warn_of_nothing(values):
+    fine = [1.0, 2.0, 4.0]
+    reason = "a value of control is not a finite number"
+    assert compare_means(Moments.from_values(values), Moments.from_values(fine)).reason == reason
+    pair = [CoMoments.from_values(values, fine), CoMoments.from_values(fine, fine[::-1])]
+    assert isinstance(compare_adjusted_means(*pair), NotComputed)
+    joint = [JointMoments.from_values(values, fine), JointMoments.from_values(fine, fine[::-1])]
+    assert compare_means_with_covariates(*joint).reason == reason

@@ -155,3 +155,40 @@ def test_intervals_of_shrunken_effects_cover_on_average(spread):
     # Morris's intervals are approximate; the worst of many simulated cases covers 94.5 %.
     assert 0.945 - noise < np.mean(covered)
     assert np.mean(naive) < 0.92
+
+
+def test_four_segments_by_hand():
+    # 0, 2, 4 and 6 with errors of 1: Q = 20 of 3 degrees of freedom; tau² = (20 - 3) / (4 - 4 / 4) = 17 / 3.
+    effects, errors = [0, 2, 4, 6], [1, 1, 1, 1]
+    test = heterogeneity_test(effects, errors)
+    assert (test.statistic, test.df, test.pooled_effect) == pytest.approx((20, 3, 3), rel=1e-12)
+    assert (test.i_squared, test.standard_error) == pytest.approx((17 / 20, 0.5), rel=1e-12)
+    shrunken = shrunken_effects(effects, errors)
+    assert shrunken.tau_squared == pytest.approx(17 / 3, rel=1e-12)
+    # 17/20 of an effect is kept; its error has that share of its own variance, and 3/20 of the centre's error.
+    kept, centre = 17 / 20, (1 + 17 / 3) / 4
+    assert shrunken.effects == pytest.approx([3 + kept * (each - 3) for each in effects], rel=1e-12)
+    want = np.sqrt(kept * 1.0 + (1 - kept) ** 2 * centre)
+    assert shrunken.standard_errors == pytest.approx([want] * 4, rel=1e-12)
+    # Errors half as large: the two terms scale alike, which a quotient in place of a product would not.
+    halved = shrunken_effects([each / 2 for each in effects], [0.5] * 4)
+    assert halved.standard_errors == pytest.approx([want / 2] * 4, rel=1e-12)
+    assert halved.tau_squared == pytest.approx(17 / 12, rel=1e-12)
+
+
+def test_segments_that_hardly_differ_are_not_heterogeneous():
+    # Q = 0.5 of one degree of freedom, and Q = 0.
+    assert heterogeneity_test([0.0, 1.0], [1.0, 1.0]).i_squared == 0
+    assert heterogeneity_test([1.0, 1.0], [1.0, 1.0]).i_squared == 0
+    small = heterogeneity_test([0.0, 1.0, 0.0, 1.0], [0.6, 0.6, 1e3, 1e3])
+    assert small.statistic > 1
+    assert small.i_squared == 0
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_segment_that_is_not_finite_has_no_test(place):
+    segments = [[0.1, 0.2, 0.3], [0.1, 0.1, 0.1]]
+    segments[place][1] = float("nan")
+    reason = NotComputed("the effect of a segment or its error is not finite")
+    for function in (heterogeneity_test, random_effects, shrunken_effects):
+        assert function(*segments) == reason

@@ -129,3 +129,37 @@ def test_information_is_one_over_the_squared_error_of_a_difference():
 def test_wrong_argument_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_one_look_at_the_end_keeps_its_pvalue():
+    for pvalue in (0.003, 0.03, 0.6):
+        assert sequential_pvalue([500], [pvalue], [1.0]) == pytest.approx(pvalue, rel=1e-4)
+    assert sequential_pvalue([500], [1.0], [1.0]) == sequential_pvalue([100, 500], [1.0, 1.0], [0.2, 1.0]) == 1
+    # Beyond bounds of 7, which belong to 2.56e-12 on both sides, nothing is told apart.
+    assert 0 < sequential_pvalue([500], [0.0], [1.0]) < 2.6e-12
+    for bad in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"^pvalues is .*; it must have one in \[0, 1\] for each look \(1\)\.$"):
+            sequential_pvalue([500], [bad], [1.0])
+
+
+def test_information_of_one_unit_each_is_that_of_their_variances():
+    assert difference_information(1, 1, variance_control=2.0, variance_treatment=6.0) == pytest.approx(1 / 8)
+    for n, name in (((0, 1), "n_control"), ((1, 0), "n_treatment")):
+        with pytest.raises(ValueError, match=rf"^{name} is 0; it must be at least 1 at every look\.$"):
+            difference_information(*n)
+    for name in ("variance_control", "variance_treatment"):
+        with pytest.raises(ValueError, match=rf"^{name} is 0\.0; it must be above 0\.$"):
+            difference_information(1, 1, **{name: 0.0})
+
+
+def test_estimate_after_the_third_look_knows_both_looks_before_it():
+    found = estimate_after_stop([1000, 2000, 4000], [0.001, 0.02, 0.03], 2.3, alpha=0.2)
+    before = [stats.norm.isf(0.0005), stats.norm.isf(0.01)]
+    want = stagewise_inference([1000, 2000, 4000], before, 2.3, alpha=0.2)
+    assert (found.pvalue, *found.interval) == pytest.approx((want.pvalue, *want.interval), rel=1e-9)
+
+
+@pytest.mark.parametrize("bad", [[], [0.0, 1.0], [-1.0, 2.0], [1.0, float("inf")], [float("nan")], [2.0, 1.0]])
+def test_information_that_is_not_above_zero_finite_and_in_order_is_refused(bad):
+    with pytest.raises(ValueError, match=r"^information is "):
+        counted_looks(bad)

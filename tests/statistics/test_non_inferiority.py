@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from abtest_lib.statistics.estimates import NotComputed
+from abtest_lib.statistics.estimates import MeanEstimate, NotComputed
+from abtest_lib.statistics.intervals import wald_interval
 from abtest_lib.statistics.moments import Moments
 from abtest_lib.statistics.non_inferiority import (
     farrington_manning_non_inferiority,
@@ -16,7 +17,12 @@ from abtest_lib.statistics.non_inferiority import (
     welch_equivalence,
     welch_non_inferiority,
 )
-from abtest_lib.statistics.score_intervals import farrington_manning_z, miettinen_nurminen_z
+from abtest_lib.statistics.score_intervals import (
+    farrington_manning_z,
+    mee_interval,
+    miettinen_nurminen_interval,
+    miettinen_nurminen_z,
+)
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
@@ -119,3 +125,86 @@ def test_share_at_the_margin_is_called_non_inferior_as_often_as_promised():
 def test_promised_error_rates_are_held():
     # Non-inferior at the margin, equivalent at a bound.
     assert broken_rates("error_rates_intervals", "margins", seed=33, repetitions=5_000) == []
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+@pytest.mark.parametrize("alpha", [0.025, 0.2])
+def test_result_holds_what_was_asked_for(better, alpha):
+    options = {"margin": 0.01, "better": better, "alpha": alpha}
+    side, bound = {"higher": ("greater", -0.01), "lower": ("less", 0.01)}[better]
+    intervals = [
+        lambda *counts, **named: wald_interval(
+            MeanEstimate.of_proportion(*counts[:2]), MeanEstimate.of_proportion(*counts[2:]), **named
+        ),
+        mee_interval,
+        miettinen_nurminen_interval,
+    ]
+    for test, interval, word in zip(SHARE_TESTS, intervals, ("z test", "Farrington", "Miettinen"), strict=True):
+        got = test(155, 5_000, 190, 5_000, **options)
+        assert got.effect == pytest.approx(0.007, rel=1e-12)
+        assert got.interval == interval(155, 5_000, 190, 5_000, alpha=alpha, alternative=side)
+        assert (got.df, got.bound, got.alpha, got.better) == (None, bound, alpha, better)
+        assert word in got.method
+        default = test(155, 5_000, 190, 5_000, margin=0.01, better=better)
+        assert default == test(155, 5_000, 190, 5_000, margin=0.01, better=better, alpha=0.025)
+    moments = Moments.from_values(CONTROL), Moments.from_values(TREATMENT)
+    got = welch_non_inferiority(*moments, **options)
+    assert got.effect == pytest.approx(np.mean(TREATMENT) - np.mean(CONTROL), rel=1e-12)
+    arms = [MeanEstimate.of_mean(arm) for arm in moments]
+    assert got.interval == wald_interval(*arms, alpha=alpha, alternative=side, df=got.df)
+    assert (got.bound, got.alpha, got.better) == (bound, alpha, better)
+    assert "Welch" in got.method
+
+
+def test_equivalence_holds_what_was_asked_for():
+    moments = Moments.from_values(CONTROL), Moments.from_values(TREATMENT)
+    welch = stats.ttest_ind(TREATMENT, CONTROL, equal_var=False)
+    for alpha in (0.05, 0.1):
+        got = welch_equivalence(*moments, low=-1.0, high=2.5, alpha=alpha)
+        interval = welch.confidence_interval(1 - 2 * alpha)
+        assert got.interval == pytest.approx((interval.low, interval.high), rel=1e-9)
+        assert (got.effect, got.df) == pytest.approx((np.mean(TREATMENT) - np.mean(CONTROL), welch.df), rel=1e-9)
+        assert (got.low, got.high, got.alpha) == (-1.0, 2.5, alpha)
+    assert welch_equivalence(*moments, low=-1.0, high=2.5) == welch_equivalence(
+        *moments, low=-1.0, high=2.5, alpha=0.05
+    )
+    for low, high in ((1.0, 1.0), (2.0, 1.0), (-np.inf, 1.0), (0.0, np.inf), (np.nan, 1.0)):
+        with pytest.raises(ValueError, match=r"low must be below high, and both finite\.$"):
+            welch_equivalence(*moments, low=low, high=high)
+    for alpha in (0.0, 0.5, 1.2, np.nan):
+        with pytest.raises(ValueError, match=rf"^alpha is {alpha}; it must be between 0 and 0\.5\.$"):
+            welch_equivalence(*moments, low=-1.0, high=2.5, alpha=alpha)
+
+
+def test_means_that_cannot_be_tested_say_why():
+    good, options = Moments(2, 1.0, 0.5), {"margin": 0.1, "better": "higher"}
+    for arms, reason in (
+        ((Moments(1, 1.0, 0.0), good), "control has 1 unit; a mean needs at least 2"),
+        ((good, Moments(0, 0.0, 0.0)), "treatment has 0 units; a mean needs at least 2"),
+        ((Moments(3, np.nan, 1.0), good), "a value of control is not a finite number"),
+        ((good, Moments(3, 1.0, np.inf)), "a value of treatment is not a finite number"),
+        ((Moments(3, 1.0, 0.0), Moments(3, 2.0, 0.0)), "no value varies in control or treatment"),
+    ):
+        assert welch_non_inferiority(*arms, **options) == NotComputed(reason)
+        assert welch_equivalence(*arms, low=-1.0, high=1.0) == NotComputed(reason)
+    assert welch_non_inferiority(good, good, **options).effect == 0
+    assert welch_non_inferiority(Moments(3, 1.0, 0.0), good, **options).effect == 0
+
+
+@pytest.mark.parametrize("test", SHARE_TESTS)
+def test_shares_that_cannot_be_tested_say_why(test):
+    options = {"margin": 0.1, "better": "higher"}
+    assert test(0, 0, 1, 4, **options) == NotComputed("control has no units")
+    assert test(1, 4, 0, 0, **options) == NotComputed("treatment has no units")
+    if test is wald_non_inferiority:
+        assert test(0, 9, 7, 7, **options) == NotComputed("in each variant nobody or everybody has the outcome")
+        assert test(3, 9, 7, 7, **options).effect == pytest.approx(2 / 3)
+    else:
+        reason = NotComputed("nobody or everybody has the outcome and the margin is 0")
+        assert test(0, 9, 0, 7, margin=0.0, better="lower") == reason
+    for counts, name in (((5, 4, 1, 4), "control"), ((1, 4, 5, 4), "treatment")):
+        with pytest.raises(ValueError, match=rf"^successes_{name} is 5; .* and n_{name} \(4\)\.$"):
+            test(*counts, **options)
+    for counts, name in (((1, 2.5, 1, 4), "control"), ((1, 4, 1, 2.5), "treatment")):
+        with pytest.raises(ValueError, match=rf"^n_{name} is 2\.5; "):
+            test(*counts, **options)

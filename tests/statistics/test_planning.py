@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import integrate, optimize, stats
 
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.moments import CoMoments, Moments
@@ -57,16 +57,39 @@ def test_relative_effect_and_effect_are_inverse():
 
 
 @pytest.mark.parametrize(
-    "baseline, reason",
+    "make, reason",
     [
-        (Baseline.of_mean(Moments.from_values([1.0])), "at least 2 units"),
-        (Baseline.of_mean(Moments.from_values([1.0, 1.0])), "no value varies"),
-        (Baseline.of_mean(Moments(3, np.nan, np.nan)), "finite"),
-        (Baseline.of_ratio(CoMoments.from_values([1.0, 2.0], [0.0, 0.0])), "denominator"),
+        (lambda: Baseline.of_mean(Moments.from_values([1.0])), "at least 2 units, and there are 1"),
+        (lambda: Baseline.of_mean(Moments.from_values([1.0, 1.0])), "no value varies"),
+        (lambda: Baseline.of_mean(Moments(3, np.nan, np.nan)), "finite"),
+        (lambda: Baseline.of_mean(Moments(3, np.inf, 1.0)), "finite"),
+        (lambda: Baseline.of_mean(Moments(3, 1.0, np.inf)), "finite"),
+        (lambda: Baseline.of_ratio(CoMoments.from_values([1.0, 2.0], [0.0, 0.0])), "denominator"),
     ],
 )
-def test_metric_without_a_spread_has_no_baseline(baseline, reason):
+def test_metric_without_a_spread_has_no_baseline(make, reason):
+    baseline = make()
     assert isinstance(baseline, NotComputed) and reason in baseline.reason
+
+
+@given(st.floats(0.01, 0.99))
+def test_share_has_the_spread_of_a_coin(share):
+    baseline = Baseline.of_share(share)
+    assert baseline.mean == share and baseline.sd == pytest.approx(stats.bernoulli(share).std())
+
+
+def test_fewest_units_with_a_spread():
+    assert Baseline.of_mean(Moments.from_values([1.0, 3.0])).sd == pytest.approx(np.sqrt(2.0))
+    assert Baseline.of_standard_error(5.0, 3.0, 2).sd == pytest.approx(3.0 * np.sqrt(2.0))
+
+
+def test_ratio_to_one_of_each_unit_is_the_mean():
+    ratio = Baseline.of_ratio(CoMoments.from_values(ORDERS, np.ones_like(ORDERS)))
+    assert ratio.mean == pytest.approx(ORDERS.mean()) and ratio.sd == pytest.approx(ORDERS.std(ddof=1))
+
+
+def test_covariate_that_explains_nothing_leaves_the_baseline():
+    assert Baseline(14.4, 38.6).adjusted(0.0) == Baseline(14.4, 38.6)
 
 
 def test_covariate_that_explains_all_leaves_no_baseline():
@@ -78,6 +101,37 @@ def test_units_are_rounded_up_by_variant_and_added():
     assert units.control.tolist() == [11, 20] and units.treatment.tolist() == [6, 10]
     assert units.total.tolist() == [29, 50]
     assert units.exact_total == pytest.approx([25.25, 50.0])
+    assert units.control.dtype.kind == units.total.dtype.kind == "i"
+
+
+def test_no_units_at_all_is_a_number_of_units():
+    assert RequiredUnits(0.0).total == 0
+
+
+def test_split_is_in_two_equal_halves_unless_told():
+    split = RequiredUnits.of_total(1_000)
+    assert split.control == split.treatment == 500 and split.treatments == 1
+
+
+def test_units_that_fill_whole_weeks_take_these_weeks():
+    plan = required_days(70_000, units_per_day=5_000)
+    assert (plan.enrolment_days, plan.days) == (14, 14)
+    assert required_days(70_001, units_per_day=5_000).days == 21
+
+
+def test_units_of_the_first_days():
+    # No unit has its window over before the window's length; enrolment may take less than a day.
+    assert units_by_day([3, 7, 9], units_per_day=100, window_days=7).tolist() == [0, 0, 200]
+    assert units_by_day(3, units_per_day=100) == 300
+    assert units_by_day(3, units_per_day=100, enrolment_days=0.5) == 50
+    # Small unsigned numbers do not wrap round.
+    assert units_by_day(np.array([3], dtype=np.uint8), units_per_day=100, window_days=7).tolist() == [0]
+
+
+def test_small_effect_on_a_share_of_single_precision_is_not_lost():
+    share = np.float32(0.1)
+    assert treated_share(share, effect=1e-9) == pytest.approx(float(share) + 1e-9, rel=1e-14)
+    assert treated_share(0.1, relative_effect=np.float32(1e-9)) == pytest.approx(0.1 * (1 + 1e-9), rel=1e-14)
 
 
 @given(st.integers(1, 10_000_000), st.floats(1.0, 1e6), st.integers(0, 60))
@@ -139,6 +193,60 @@ def test_inflation_of_looks_matches_integration_by_another_hand(looks, spending,
     assert found == pytest.approx(inflation, rel=2e-5)
 
 
+def dunnett_level(alpha, treatments, *, sides, allocation):
+    """Level of each comparison where the largest of several statistics with a common control exceeds alpha."""
+    shared = 1 / (1 + 1 / allocation)
+
+    def excess(critical):
+        def below(common):
+            ends = [(end - np.sqrt(shared) * common) / np.sqrt(1 - shared) for end in (critical, -critical)]
+            inside = stats.norm.cdf(ends[0]) - (stats.norm.cdf(ends[1]) if sides == 2 else 0.0)
+            return stats.norm.pdf(common) * inside**treatments
+
+        return 1 - integrate.quad(below, -9, 9, epsabs=1e-12)[0] - alpha
+
+    return sides * stats.norm.sf(optimize.brentq(excess, 0.5, 6.0, xtol=1e-12))
+
+
+def inflation_of_two_looks(level, *, sides, power):
+    """Two looks, at half and at the end, that spend the level evenly: by integration over the first statistic."""
+    root, half = np.sqrt(0.5), level / sides / 2
+    first = stats.norm.isf(half)
+
+    def second(critical, drift):
+        def density(z):
+            return stats.norm.pdf(z - drift * root) * stats.norm.sf((critical - drift / 2 - root * z) / root)
+
+        return integrate.quad(density, -first if sides == 2 else -9.0, first, epsabs=1e-12)[0]
+
+    critical = optimize.brentq(lambda c: second(c, 0.0) - half, 0.0, 6.0, xtol=1e-12)
+    drift = optimize.brentq(lambda d: stats.norm.sf(first - d * root) + second(critical, d) - power, 0.1, 9.0)
+    return (drift / (stats.norm.isf(level / sides) + stats.norm.ppf(power))) ** 2
+
+
+@pytest.mark.parametrize(
+    ("alternative", "options"),
+    [
+        ("two-sided", {}),
+        ("two-sided", {"alpha": 0.01, "power": 0.9}),
+        ("less", {"alpha": 0.1, "power": 0.6}),
+        ("greater", {"treatments": 3, "family": "dunnett", "allocation": 0.25}),
+        ("two-sided", {"treatments": 3, "family": "dunnett"}),
+        ("greater", {"treatments": 3}),
+    ],
+)
+def test_inflation_of_two_looks_matches_numerical_integration(alternative, options):
+    sides, treatments = 2 if alternative == "two-sided" else 1, options.get("treatments", 1)
+    found = looks_inflation(
+        [0.5, 1.0], alternative=alternative, spending=lambda fraction, alpha: fraction * alpha, **options
+    )
+    level = options.get("alpha", 0.05) / treatments
+    if "family" in options:
+        level = dunnett_level(0.05, treatments, sides=sides, allocation=options.get("allocation", 1.0))
+    wanted = inflation_of_two_looks(level, sides=sides, power=options.get("power", 0.8))
+    assert found == pytest.approx(wanted, rel=1e-6)
+
+
 @pytest.mark.parametrize(("treatments", "critical"), [(2, 2.21), (3, 2.35), (4, 2.44), (1, 1.96)])
 def test_dunnett_family_has_the_published_critical_value(treatments, critical):
     # Dunnett (1964), Biometrics 20(3), table 2: two-sided 5 %, infinite degrees of freedom, equal groups.
@@ -174,9 +282,16 @@ def test_dunnett_needs_fewer_units_than_bonferroni_and_keeps_the_power(treatment
         (lambda: Baseline.of_count(1.0, dispersion=-1.0), "dispersion is -1.0"),
         (lambda: Baseline.of_standard_error(1.0, 0.0, 5), "standard_error is 0.0"),
         (lambda: Baseline.of_standard_error(1.0, 1.0, 1), "n is 1"),
+        (lambda: Baseline.of_standard_error(1.0, 1.0, np.inf), "n is inf"),
+        (lambda: RequiredUnits(np.inf), "exact_control is inf"),
+        (lambda: RequiredUnits(-1.0), "exact_control is -1.0"),
+        (lambda: RequiredUnits(1.0, allocation=0.0), "^allocation is 0.0"),
+        (lambda: RequiredUnits(1.0, treatments=0), "treatments is 0"),
+        (lambda: RequiredUnits(1.0, treatments=1.5), "treatments is 1.5"),
         (lambda: RequiredUnits.of_total(0), "total is 0"),
         (lambda: RequiredUnits.of_total(10, variants=1), "variants is 1"),
         (lambda: RequiredUnits.of_total(10, allocation=0.0), "allocation is 0.0"),
+        (lambda: treated_share(1.0, effect=-0.5), "^share is 1.0"),
         (lambda: treated_share(0.2), "exactly one"),
         (lambda: treated_share(0.2, effect=0.1, relative_effect=0.1), "exactly one"),
         (lambda: treated_share(0.2, effect=0.9), "the treatment's share is 1.1"),
@@ -184,6 +299,7 @@ def test_dunnett_needs_fewer_units_than_bonferroni_and_keeps_the_power(treatment
         (lambda: units_by_day(-1, units_per_day=5.0), "days is -1"),
         (lambda: units_by_day(1, units_per_day=0.0), "units_per_day is 0.0"),
         (lambda: units_by_day(1, units_per_day=1.0, window_days=-1), "window_days is -1"),
+        (lambda: units_by_day(1, units_per_day=1.0, window_days=np.inf), "window_days is inf"),
         (lambda: units_by_day(1, units_per_day=1.0, enrolment_days=0), "enrolment_days is 0"),
         (lambda: required_units_means(1.0, sd=1.0, family="holm"), "family is 'holm'"),
         (

@@ -107,3 +107,65 @@ def test_standardised_effects_say_what_they_cannot_compute():
         cohens_d(some, some, deviation="own")
     with pytest.raises(ValueError, match="successes_treatment is 3"):
         cohens_h(0, 1, 3, 2)
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+@pytest.mark.parametrize("alpha", [0.05, 0.2])
+def test_results_are_at_the_alpha_and_on_the_side_asked_for(alternative, alpha):
+    control, treatment = Moments(30, 2.0, 20.0), Moments(50, 3.0, 100.0)
+    got = student_test(control, treatment, alpha=alpha, alternative=alternative)
+    spread = [np.sqrt(arm.variance) for arm in (control, treatment)]
+    want = stats.ttest_ind_from_stats(3.0, spread[1], 50, 2.0, spread[0], 30, alternative=alternative)
+    assert (got.statistic, got.pvalue, got.df) == pytest.approx((want.statistic, want.pvalue, 78), rel=1e-9)
+    quantile = stats.t.isf(alpha / 2 if alternative == "two-sided" else alpha, 78)
+    half = quantile * 1 / want.statistic
+    low = -np.inf if alternative == "less" else 1 - half
+    assert got.effect_interval == pytest.approx((low, np.inf if alternative == "greater" else 1 + half), rel=1e-9)
+    assert "Student" in got.method
+    # By hand: both coefficients of variation pooled over 78 degrees of freedom.
+    half = quantile * np.sqrt((20 / 2**2 + 100 / 3**2) / 78 * (1 / 30 + 1 / 50))
+    low = -np.inf if alternative == "less" else 1.5 * np.exp(-half) - 1
+    want = (low, np.inf if alternative == "greater" else 1.5 * np.exp(half) - 1)
+    found = student_log_ratio_interval(control, treatment, alpha=alpha, alternative=alternative)
+    assert found == pytest.approx(want, rel=1e-9)
+
+
+def test_what_cannot_be_pooled_says_why():
+    one, two, three = Moments(1, 1.0, 0.0), Moments(2, 2.0, 0.5), Moments(3, 1.5, 2.0)
+    for measure in (student_test, cohens_d, hedges_g, student_log_ratio_interval):
+        nan = Moments(3, 1.0, np.nan)
+        assert measure(nan, three) == NotComputed("a value of control is not a finite number")
+        assert measure(three, nan) == NotComputed("a value of treatment is not a finite number")
+        reason = "control and treatment have 1 unit each; a variance needs at least 2 in one of them"
+        assert measure(one, one) == NotComputed(reason)
+        still = Moments(3, 1.0, 0.0)
+        assert measure(still, still) == NotComputed("no value varies in control or treatment")
+    assert student_test(one, two).df == 1
+    for bad in (Moments(3, 0.0, 1.0), Moments(3, -1.0, 1.0)):
+        for arms in ((bad, three), (three, bad)):
+            assert student_log_ratio_interval(*arms) == NotComputed("a logarithm needs means above zero")
+    assert cohens_d(one, two, deviation="average") == NotComputed("control has 1 unit; a variance needs at least 2")
+    assert cohens_d(two, one, deviation="average") == NotComputed("treatment has 1 unit; a variance needs at least 2")
+    assert cohens_d(one, two, deviation="control") == NotComputed("control has 1 unit; a variance needs at least 2")
+    assert cohens_d(two, one, deviation="control") == pytest.approx(-1 / np.sqrt(0.5))
+    assert cohens_d(two, three, deviation="average") == pytest.approx(-0.5 / np.sqrt((0.5 + 1.0) / 2))
+
+
+def test_correction_needs_four_units():
+    reason = "control and treatment have 3 units in all; the correction needs at least 4"
+    assert hedges_g(Moments(1, 1.0, 0.0), Moments(2, 2.0, 0.5)) == NotComputed(reason)
+    # With two degrees of freedom the factor is 1 over the square root of pi.
+    two = Moments(2, 1.0, 0.5), Moments(2, 2.0, 0.5)
+    assert hedges_g(*two) == pytest.approx(cohens_d(*two) / np.sqrt(np.pi), rel=1e-12)
+
+
+def test_counts_that_cannot_be_are_named():
+    for counts, name in (((5, 4, 1, 4), "control"), ((1, 4, 5, 4), "treatment")):
+        with pytest.raises(ValueError, match=rf"^successes_{name} is 5; .* and n_{name} \(4\)\.$"):
+            cohens_h(*counts)
+    for counts, name in (((1, 2.5, 1, 4), "control"), ((1, 4, 1, 2.5), "treatment")):
+        with pytest.raises(ValueError, match=rf"^n_{name} is 2\.5; "):
+            cohens_h(*counts)
+    assert cohens_h(0, 0, 1, 1) == NotComputed("control has no units")
+    assert cohens_h(1, 1, 0, 0) == NotComputed("treatment has no units")
+    assert cohens_h(0, 1, 1, 1) == pytest.approx(np.pi)

@@ -27,7 +27,7 @@ from abtest_lib.statistics.sampled_strata import (
     compare_means_over_sampled_strata,
     compare_ratios_over_sampled_strata,
 )
-from abtest_lib.statistics.strata import joint_cells, pooled_strata
+from abtest_lib.statistics.strata import joint_cells, merged_pairs, pooled_strata
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
@@ -301,6 +301,22 @@ def test_what_cannot_be_computed_says_why():
     )
     wide = JointMoments.from_values([1.0, 2.0, 4.0], [1.0, 3.0, 2.0], [0.0, 1.0, 0.0])
     assert "2 covariates have 6 units" in compare_post_stratified_means({"a": (wide, wide)}).reason
+
+
+@pytest.mark.parametrize("cells", [pooled_strata, joint_cells])
+def test_cells_of_too_few_units_or_broken_values_name_the_variant(cells):
+    none, one, two = Moments(0, 0.0, 0.0), Moments(1, 1.0, 0.0), Moments(2, 1.0, 0.5)
+    assert cells({"a": (none, two)}).reason == "control has 0 units; at least 2 are needed"
+    assert cells({"a": (two, one), "b": (none, none)}).reason == "treatment has 1 unit; at least 2 are needed"
+    assert cells({"a": (Moments(2, float("inf"), 1.0), two)}).reason == "a value of control is not a finite number"
+    assert not isinstance(cells({"a": (two, two)}), NotComputed)
+    # What the strata have together counts.
+    assert not isinstance(cells({"a": (one, two), "b": (one, none)}), NotComputed)
+
+
+def test_strata_without_a_unit_of_a_variant_have_none_of_it_together():
+    none, some = JointMoments.from_values([], []), JointMoments.from_values([1.0, 2.0], [4.0, 6.0])
+    assert merged_pairs([(none, some), (none, none)]) == (JointMoments(0, (0.0, 0.0), ((0.0, 0.0),) * 2), some)
 
 
 def test_a_slip_of_the_caller_names_the_argument():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 from statsmodels.stats.power import NormalIndPower, TTestIndPower
 
 from abtest_lib.statistics.estimates import NotComputed
@@ -14,6 +14,7 @@ from abtest_lib.statistics.guardrails import mean_non_inferiority
 from abtest_lib.statistics.inference import compare_means
 from abtest_lib.statistics.moments import Moments
 from abtest_lib.statistics.planning import Baseline
+from abtest_lib.statistics.planning_checks import comparison_alpha
 from abtest_lib.statistics.power import (
     minimum_detectable_means,
     minimum_detectable_relative_means,
@@ -29,10 +30,12 @@ from abtest_lib.statistics.power_margins import (
     smallest_margin_guardrail_means,
     smallest_margin_means,
 )
+from abtest_lib.statistics.tails import critical_value
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
+COUNTED = ("effect side", "either side")
 TESTS = st.sampled_from(["welch", "student", "z"])
 SIDES = st.sampled_from(["two-sided", "greater", "less"])
 EFFECTS, SPREADS = st.floats(0.05, 2.0), st.floats(0.2, 5.0)
@@ -149,6 +152,73 @@ def test_power_without_an_effect_is_alpha():
         assert power_means(0.0, test=test, **arms) == pytest.approx(0.025, abs=1e-9)
 
 
+def test_two_units_of_each_are_the_fewest():
+    found = power_means(3.0, n_control=2, n_treatment=2, sd=1.0, test="student", counted="either side")
+    assert found == pytest.approx(TTestIndPower().power(3.0, 2, 0.05), abs=1e-9)
+
+
+@pytest.mark.parametrize("test", ["welch", "student", "z"])
+def test_small_unsigned_numbers_of_units_do_not_wrap(test):
+    arms = {"n_control": np.array([200], dtype=np.uint8), "n_treatment": np.array([200], dtype=np.uint8)}
+    wanted = power_means(0.3, n_control=200, n_treatment=200, sd=1.0, test=test)
+    assert power_means(0.3, **arms, sd=1.0, test=test) == pytest.approx([wanted], rel=1e-12)
+
+
+def test_one_sided_test_has_one_side_to_count():
+    arms = {"n_control": 40, "n_treatment": 60, "sd": 1.0}
+    for alternative in ("greater", "less"):
+        counts = [power_means(0.1, alternative=alternative, counted=which, **arms) for which in COUNTED]
+        assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater"])
+@pytest.mark.parametrize("allocation", [0.25, 1.0])
+def test_family_of_dunnett_plans_at_its_level(alternative, allocation):
+    family = {"treatments": 3, "family": "dunnett"}
+    level = comparison_alpha(0.05, **family, alternative=alternative, allocation=allocation)
+    arms = {"n_control": 80, "n_treatment": 80 * allocation, "sd": 1.0, "alternative": alternative}
+    assert power_means(0.5, **arms, **family) == pytest.approx(power_means(0.5, **arms, alpha=level), rel=1e-9)
+    effects = [minimum_detectable_means(**arms, **each) for each in (family, {"alpha": level})]
+    assert effects[0] == pytest.approx(effects[1], rel=1e-9)
+    plan = {"sd": 1.0, "alternative": alternative, "allocation": allocation}
+    units = [required_units_means(0.5, **plan, **each) for each in (family, {"alpha": level})]
+    assert units[0].exact_control == pytest.approx(units[1].exact_control, rel=1e-9)
+
+
+def test_normal_test_of_a_huge_effect_has_the_closed_form():
+    wanted = 2 * ((stats.norm.isf(0.025) + stats.norm.isf(0.2)) / 10) ** 2
+    assert required_units_means(10.0, sd=1.0, test="z").exact_control == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("test", ["welch", "z"])
+def test_detectable_effect_of_unequal_spreads_has_the_power(test):
+    plan = {"n_control": 20, "n_treatment": 60, "sd": [1.0, 2.0], "sd_treatment": 5.0, "test": test}
+    assert power_means(minimum_detectable_means(**plan), **plan) == pytest.approx([0.8, 0.8], abs=1e-9)
+    assert minimum_detectable_means(**plan | {"sd": 2.0}) == pytest.approx(minimum_detectable_means(**plan)[1])
+
+
+@pytest.mark.parametrize("test", ["welch", "student"])
+def test_huge_effect_needs_two_units_of_the_smaller_variant(test):
+    assert required_units_means(1e4, sd=1.0, test=test).control == 2
+    assert required_units_means(1e4, sd=1.0, test=test, allocation=0.5).control == 4
+    assert required_units_means(1e4, sd=1.0, test=test, allocation=2.0).control == 2
+
+
+@pytest.mark.parametrize("options", [{"treatments": 3}, {"treatments": 3, "family": "dunnett"}, {"alpha": 0.1}])
+def test_relative_detectable_effect_is_that_of_the_level_of_a_comparison(options):
+    plan = {"mean": 10.0, "sd": 4.0, "n_control": 400, "n_treatment": 800, **options}
+    for alternative in ("two-sided", "greater", "less"):
+        effect = minimum_detectable_relative_means(**plan, power=0.7, alternative=alternative)
+        assert power_relative_means(effect, **plan, alternative=alternative) == pytest.approx(0.7, abs=1e-7)
+
+
+@given(st.floats(-0.5, 2.0), st.integers(2, 500), st.integers(2, 500))
+def test_relative_power_is_that_of_its_normal_statistic(relative_effect, n_control, n_treatment):
+    found = power_relative_means(relative_effect, mean=10.0, sd=4.0, n_control=n_control, n_treatment=n_treatment)
+    error = 0.4 * math.sqrt(1 / n_treatment + (1 + relative_effect) ** 2 / n_control)
+    assert found == pytest.approx(stats.norm.cdf(abs(relative_effect) / error - stats.norm.isf(0.025)), abs=1e-12)
+
+
 def test_arrays_give_what_numbers_give():
     effects, spreads = [0.2, 0.5], [1.0, 3.0]
     units = required_units_means(np.array(effects), sd=np.array(spreads))
@@ -186,7 +256,14 @@ def test_relative_detectable_effect_has_the_power(sd, alternative, n_control, n_
 
 def test_relative_effect_of_a_control_that_is_hardly_known_is_not_computed():
     result = minimum_detectable_relative_means(mean=1.0, sd=20.0, n_control=100, n_treatment=100)
-    assert isinstance(result, NotComputed) and "known too poorly" in result.reason
+    assert isinstance(result, NotComputed) and result.reason.startswith("the means are known too poorly")
+
+
+def test_control_known_just_too_poorly_has_no_relative_effect():
+    # The needed standard errors are those of a mean of exactly 1: no increase is that many times an error above 0.
+    quantile = critical_value(0.05, "two-sided") + special.ndtri(0.8)
+    result = minimum_detectable_relative_means(mean=quantile, sd=4.0, n_control=16, n_treatment=50)
+    assert isinstance(result, NotComputed)
 
 
 @given(st.floats(0.01, 0.5), st.sampled_from(["higher", "lower"]), st.floats(-0.8, 0.8), ALLOCATIONS)
@@ -231,7 +308,57 @@ def test_smallest_margin_of_a_guardrail_is_the_one_proved_with_the_power(relativ
 
 def test_margin_that_no_such_units_prove_is_not_computed():
     plan = {"mean": 1.0, "sd": 50.0, "better": "lower", "n_control": 10, "n_treatment": 10}
+    result = smallest_margin_guardrail_means(**plan)
+    assert isinstance(result, NotComputed) and result.reason.startswith("so few units")
+    # A margin of 1.5 would be proved, but one above 1 protects nothing.
+    plan |= {"sd": 2.0, "n_control": 20, "n_treatment": 20}
+    assert power_guardrail_means(1.5, **{**plan, "n_control": 200, "n_treatment": 200}) > 0.8
+    assert power_guardrail_means(1.0, **plan) < 0.8
     assert isinstance(smallest_margin_guardrail_means(**plan), NotComputed)
+
+
+@given(st.floats(0.01, 0.9), st.sampled_from(["higher", "lower"]), st.floats(-0.8, 0.8), st.sampled_from([None, 0.7]))
+def test_guardrail_power_is_that_of_its_normal_statistic(margin, better, part, sd_treatment):
+    # m_t - r m_c with r = 1 - margin or 1 + margin, of which r m_c has the error r sd / sqrt(n).
+    plan = {"mean": 3.0, "sd": 2.0, "n_control": 40, "n_treatment": 90, "test": "z", "sd_treatment": sd_treatment}
+    sign = -1 if better == "higher" else 1
+    ratio = 1 + sign * margin
+    error = math.hypot(2.0 * ratio / math.sqrt(40), (sd_treatment or 2.0) / math.sqrt(90))
+    shift = sign * 3.0 * (ratio - (1 + part * margin)) / error
+    found = power_guardrail_means(margin, better=better, relative_effect=part * margin, **plan)
+    assert found == pytest.approx(stats.norm.cdf(shift - stats.norm.isf(0.025)), abs=1e-12)
+
+
+def test_rise_of_more_than_all_may_be_tolerated_where_lower_is_better():
+    found = power_guardrail_means(1.5, mean=1.0, sd=1.0, better="lower", n_control=8, n_treatment=8, test="z")
+    wanted = stats.norm.cdf(1.5 / math.sqrt((2.5**2 + 1) / 8) - stats.norm.isf(0.025))
+    assert found == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+@pytest.mark.parametrize("options", [{"alpha": 0.1}, {"treatments": 3}, {"treatments": 3, "family": "dunnett"}])
+def test_margins_are_planned_at_the_level_of_a_comparison(better, options):
+    plan = {"sd": 2.0, "better": better, "sd_treatment": 3.0, **options}
+    arms = {"n_control": 200, "n_treatment": 300}
+    margin = smallest_margin_means(effect=0.02, power=0.7, **arms, **plan)
+    assert power_non_inferior_means(margin, effect=0.02, **arms, **plan) == pytest.approx(0.7, abs=1e-7)
+    units = required_units_non_inferior_means(margin, effect=0.02, power=0.7, allocation=1.5, **plan)
+    assert units.exact_control == pytest.approx(200, rel=1e-6)
+    plan |= {"mean": 5.0, "relative_effect": 0.02}
+    margin = smallest_margin_guardrail_means(power=0.7, **arms, **plan)
+    assert power_guardrail_means(margin, **arms, **plan) == pytest.approx(0.7, abs=1e-6)
+    units = required_units_guardrail_means(margin, power=0.7, allocation=1.5, **plan)
+    assert units.exact_control == pytest.approx(200, rel=1e-5)
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_smallest_margin_of_an_effect_that_is_good_enough_is_0(better):
+    good = 0.5 if better == "higher" else -0.5
+    plan = {"n_control": 1_000, "n_treatment": 1_000, "sd": 1.0, "better": better}
+    assert smallest_margin_means(effect=good, **plan) == 0.0
+    # Without an effect it is the distance that a one-sided test at 2.5 % shows with power 0.8.
+    wanted = math.sqrt(2 / 1_000) * (stats.norm.isf(0.025) + stats.norm.isf(0.2))
+    assert smallest_margin_means(**plan, test="z") == pytest.approx(wanted, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -247,6 +374,30 @@ def test_margin_that_no_such_units_prove_is_not_computed():
         (lambda: required_units_means(1.0, sd=1.0, inflation=0.5), "inflation is 0.5"),
         (lambda: required_units_means(1.0, sd=1.0, test="f"), "test is 'f'"),
         (lambda: required_units_means(1.0, sd=1.0, sd_treatment=2.0, test="student"), "sd_treatment is 2.0"),
+        (lambda: required_units_means(1.0, sd=1.0, sd_treatment=0.0), "sd_treatment is 0.0"),
+        (lambda: power_means(1.0, n_control=9, n_treatment=1.9, sd=1.0), "n_treatment is 1.9"),
+        (lambda: power_means(1.0, n_control=np.inf, n_treatment=9, sd=1.0), "n_control is inf"),
+        (lambda: power_means(1.0, n_control=9, n_treatment=9, sd=1.0, alternative="both"), "alternative is 'both'"),
+        (lambda: minimum_detectable_means(n_control=1, n_treatment=9, sd=1.0), "n_control is 1"),
+        (lambda: minimum_detectable_means(n_control=3, n_treatment=9, sd=1.0, inflation=2.0), "n_control is 1.5"),
+        (lambda: minimum_detectable_means(n_control=9, n_treatment=9, sd=1.0, inflation=0.5), "inflation is 0.5"),
+        (lambda: minimum_detectable_means(n_control=9, n_treatment=9, sd=1.0, power=0.01), "power is 0.01"),
+        (lambda: minimum_detectable_means(n_control=9, n_treatment=9, sd=1.0, treatments=0), "treatments is 0"),
+        (
+            lambda: minimum_detectable_relative_means(mean=0.0, sd=1.0, n_control=9, n_treatment=9),
+            "^mean is 0.0",
+        ),
+        (lambda: minimum_detectable_relative_means(mean=1.0, sd=0.0, n_control=9, n_treatment=9), "^sd is 0.0"),
+        (lambda: minimum_detectable_relative_means(mean=1.0, sd=1.0, n_control=1, n_treatment=9), "n_control is 1"),
+        (lambda: minimum_detectable_relative_means(mean=1.0, sd=1.0, n_control=9, n_treatment=1), "n_treatment is 1"),
+        (
+            lambda: minimum_detectable_relative_means(mean=1.0, sd=1.0, n_control=9, n_treatment=9, power=1.0),
+            "power is 1.0",
+        ),
+        (
+            lambda: minimum_detectable_relative_means(mean=1.0, sd=1.0, n_control=9, n_treatment=9, alternative="both"),
+            "alternative is 'both'",
+        ),
         (lambda: power_means(np.nan, n_control=9, n_treatment=9, sd=1.0), "effect is nan"),
         (lambda: power_means(1.0, n_control=1, n_treatment=9, sd=1.0), "n_control is 1"),
         (lambda: power_means(1.0, n_control=9, n_treatment=9, sd=1.0, counted="both"), "counted is 'both'"),
@@ -254,6 +405,22 @@ def test_margin_that_no_such_units_prove_is_not_computed():
         (lambda: required_units_non_inferior_means(0.4, sd=1.0, better="lower", effect=0.4), "within the margin"),
         (lambda: required_units_guardrail_means(1.0, mean=1.0, sd=1.0, better="higher"), "margin is 1.0"),
         (lambda: required_units_guardrail_means(0.1, mean=-1.0, sd=1.0, better="higher"), "mean is -1.0"),
+        (lambda: required_units_guardrail_means(0.1, mean=1.0, sd=0.0, better="higher"), "^sd is 0.0"),
+        (
+            lambda: required_units_guardrail_means(0.1, mean=1.0, sd=1.0, better="lower", relative_effect=-1.0),
+            "relative_effect is -1.0",
+        ),
+        (lambda: smallest_margin_means(n_control=9, n_treatment=9, sd=1.0, better="more"), "better is 'more'"),
+        (
+            lambda: smallest_margin_guardrail_means(mean=1.0, sd=1.0, n_control=9, n_treatment=9, better="more"),
+            "better is 'more'",
+        ),
+        (
+            lambda: smallest_margin_guardrail_means(
+                mean=1.0, sd=1.0, n_control=9, n_treatment=9, better="lower", power=0.02
+            ),
+            "power is 0.02",
+        ),
         (lambda: power_relative_means(-1.0, mean=1.0, sd=1.0, n_control=9, n_treatment=9), "relative_effect is -1.0"),
     ],
 )

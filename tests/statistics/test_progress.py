@@ -10,6 +10,7 @@ from scipy import integrate, stats
 
 from abtest_lib.statistics.bayesian import NormalPosterior
 from abtest_lib.statistics.progress import (
+    ConcludingChances,
     LooksToCome,
     chances_to_conclude,
     last_look_only,
@@ -82,6 +83,35 @@ def test_predicted_chances_by_each_look_match_a_multivariate_normal(prior, sides
     for k in range(1, 4):
         wanted = 1 - running(mean[:k], covariance[:k, :k], looks.lower[:k], looks.upper[:k])
         assert found[k] == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("information", "upper"),
+    [
+        ((110.0, 300.0, 303.0), (9.0, 9.0, 0.0)),
+        ((300.0, 301.0, 302.0, 303.0), (9.0, 9.0, 0.0, 9.0)),
+        ((300.0, 301.0, 302.0, 303.0), (9.0, 9.0, 9.0, 0.0)),
+    ],
+)
+def test_a_bound_that_is_near_is_reached_from_a_look_whose_own_bound_is_far(information, upper):
+    looks = LooksToCome(at=100.0, information=information, lower=(-inf,) * len(upper), upper=upper)
+    # The bounds of 9 are out of reach, so that z at the look with the bound of 0 decides: its sum of scores is above 0.
+    near = information[upper.index(0.0)]
+    wanted = stats.norm.cdf(0.25 / sqrt(1 / 100 - 1 / near))
+    assert predicted_chances(looks, z=2.5).above[-1] == pytest.approx(wanted, abs=1e-9)
+
+
+def test_looks_that_cannot_conclude_add_nothing():
+    looks = LooksToCome(at=100.0, information=(200.0, 300.0), lower=(-inf, -inf), upper=(1.0, inf))
+    wanted = stats.norm.sf((sqrt(200) / 200 - 0.05) / sqrt(1 / 100 - 1 / 200))
+    assert predicted_chances(looks, z=0.5).above == pytest.approx((0.0, wanted, wanted), abs=1e-12)
+
+
+def test_without_a_statistic_neither_side_is_ahead():
+    looks = looks_to_come(TAKEN, TO_COME)
+    for chances in (chances_to_conclude(looks, effect=0.0), predicted_chances(looks)):
+        assert chances.above == pytest.approx(chances.below, abs=1e-12)
+        assert chances.above[-1] > 0
 
 
 def test_predicted_chances_are_the_average_over_the_posterior():
@@ -177,6 +207,19 @@ def test_days_until_80_percent_are_those_at_which_the_chance_reaches_it():
     chances = chances_to_conclude(looks, effect=0.1, z=1.2)
     nights = chances.looks_until(0.8)
     assert chances.either[nights] >= 0.8 > chances.either[nights - 1]
+
+
+def test_forecast_believes_a_sharp_prior():
+    looks, known = looks_to_come(TAKEN, TO_COME), NormalPosterior(EFFECT, 1e-5)
+    view = progress(looks, z=Z, smallest_effect=EFFECT, prior=known)
+    assert view.predicted.above == pytest.approx(view.smallest.above, abs=1e-6)
+
+
+def test_a_chance_that_is_just_reached_counts():
+    chances = ConcludingChances(above=(0.0, 0.5, 0.8, 1.0), below=(0.0,) * 4)
+    assert (chances.looks_until(), chances.looks_until(1)) == (2, 3)
+    with pytest.raises(ValueError, match="probability is 0; it must be above 0"):
+        chances.looks_until(0)
 
 
 @pytest.mark.slow

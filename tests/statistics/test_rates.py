@@ -72,6 +72,20 @@ def test_small_counts_worked_out_by_hand():
 def test_what_cannot_be_computed_says_why():
     assert compare_rates(0, 1, 0, 1) == NotComputed("there are no events")
     assert "20,000,000 events" in compare_rates(10**7, 1, 10**7, 1).reason
+    # Ten million are as many as it lists; half of them in each of two equal exposures is the middle of the binomial.
+    half = 5 * 10**6
+    most = compare_rates(half, 1, half, 1, alternative="greater")
+    assert most.pvalue == pytest.approx(stats.binom.sf(half - 1, 2 * half, 0.5), rel=1e-6)
+    assert "10,000,001 events" in compare_rates(half + 1, 1, half, 1, alternative="greater").reason
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+def test_confidence_level_is_that_of_scipys_binomial(alternative):
+    reference = stats.binomtest(9, 13, 0.4, alternative=alternative).proportion_ci(confidence_level=0.8, method="exact")
+    found = compare_rates(4, 0.6, 9, 0.4, alpha=0.2, alternative=alternative)
+    with np.errstate(divide="ignore"):
+        ends = np.array([reference.low, reference.high])
+        assert found.interval == pytest.approx(tuple(ends / (1 - ends) * 1.5), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +93,7 @@ def test_what_cannot_be_computed_says_why():
     [
         ((-1, 1, 1, 1), "events_control is -1"),
         ((1, 1, 1.5, 1), "events_treatment is 1.5"),
+        ((float("inf"), 1, 1, 1), "events_control is inf"),
         ((1, 0, 1, 1), "exposure_control is 0"),
         ((1, 1, 1, float("inf")), "exposure_treatment is inf"),
     ],

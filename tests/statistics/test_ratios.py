@@ -11,6 +11,7 @@ import pytest
 from benchmark_rates import broken_rates
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from abtest_lib.statistics.estimates import NotComputed, within_arm_theta
 from abtest_lib.statistics.inference import compare_means
@@ -23,6 +24,7 @@ from abtest_lib.statistics.ratios import (
     compare_ratios,
     equal_weight_theta,
     linearised,
+    linearised_columns,
     linearised_with_covariate,
     ratio_estimate,
     unit_totals,
@@ -140,6 +142,126 @@ def test_default_theta_is_the_slope_within_variants_and_takes_variance_away():
     # Both variants have as many units, so that it is the same whether units or variants count alike.
     assert result.adjustment.theta == pytest.approx(equal_weight_theta(*linear))
     assert result.adjustment.variance_removed > 0.5
+
+
+def adds(numerator, denominator):
+    """What each unit adds to the ratio, around the ratio."""
+    ratio = numerator.sum() / denominator.sum()
+    return ratio + (numerator - ratio * denominator) / denominator.mean()
+
+
+def welch(control, treatment, alpha, alternative):
+    """SciPy's Welch test of treatment against control, with the interval of its level."""
+    test = stats.ttest_ind(treatment, control, equal_var=False, alternative=alternative)
+    return test.pvalue, tuple(test.confidence_interval(1 - alpha))
+
+
+@pytest.mark.parametrize(("alpha", "alternative"), [(0.05, "two-sided"), (0.2, "greater"), (0.01, "less")])
+def test_options_reach_the_test_and_the_interval_of_what_units_add(alpha, alternative):
+    units = np.random.default_rng(12).integers(1, 9, (2, 4, 25)).astype(float)
+    options = {"alpha": alpha, "alternative": alternative}
+    pvalue, interval = welch(*(adds(*arm[:2]) for arm in units), **options)
+    got = compare_ratios(*(CoMoments.from_values(*arm[:2]) for arm in units), **options)
+    assert got.pvalue == pytest.approx(pvalue)
+    assert got.effect_interval == pytest.approx(interval)
+    assert "clustered on the unit" in got.method
+    theta = 0.4
+    left = [adds(*arm[:2]) - theta * adds(*arm[2:]) for arm in units]
+    # The covariates' level is common to both variants, so that it moves no difference.
+    left_pvalue, left_interval = welch(*left, **options)
+    adjusted = compare_adjusted_ratios(*(JointMoments.from_values(*arm) for arm in units), theta=theta, **options)
+    assert adjusted.pvalue == pytest.approx(left_pvalue)
+    assert adjusted.effect_interval == pytest.approx(left_interval)
+    assert adjusted.adjustment.unadjusted_interval == pytest.approx(interval)
+    assert adjusted.adjustment.variance_removed == pytest.approx(
+        1 - (adjusted.standard_error / got.standard_error) ** 2
+    )
+    assert "covariate-adjusted" in adjusted.method
+
+
+def test_numerators_own_variance_may_have_divisor_n():
+    numerator, denominator = np.array([1.0, 0.0, 1.0, 1.0, 0.0]), np.array([2.0, 1.0, 5.0, 2.0, 1.0])
+    ratio, shared = numerator.sum() / denominator.sum(), np.cov(numerator, denominator)
+    for ddof in (0, 1):
+        want = np.var(numerator, ddof=ddof) - 2 * ratio * shared[0, 1] + ratio**2 * shared[1, 1]
+        got = ratio_estimate(CoMoments.from_values(numerator, denominator), numerator_ddof=ddof)
+        assert got.squared_error == pytest.approx(want / 5 / denominator.mean() ** 2)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
+def test_rounding_of_units_that_all_have_the_ratio_is_no_spread(factor):
+    denominator = np.array([1.0, 2.0, 5.0, 7.0, 11.0, 3.0])
+    for part in (3, 7, 11, 13, 17, 19):
+        numerator = factor * denominator / part
+        assert linearised(CoMoments.from_values(numerator, denominator)).m2 == 0.0
+        # The ratio is a third, a seventh ... of what it was before the exposure, and nothing else.
+        before = factor * np.array([2.0, 3.0, 1.0, 8.0, 5.0, 4.0])
+        arm = JointMoments.from_values(before / part, denominator, before, denominator)
+        assert [each.squared_error for each in adjusted_ratio_estimates(arm, arm, theta=1 / part)] == [0.0, 0.0]
+
+
+def test_strata_around_the_ratio_of_all_are_the_parts_of_what_units_add():
+    columns = np.random.default_rng(13).integers(1, 9, (3, 40)).astype(float)
+    whole = JointMoments.from_values(*columns)
+    stratum = np.arange(40) % 3 == 0
+    ratio, denominator = columns[0].sum() / columns[1].sum(), columns[1].mean()
+    for own in (stratum, ~stratum):
+        got = linearised_columns(JointMoments.from_values(*columns[:, own]), ratio=ratio, denominator=denominator)
+        want = JointMoments.from_values(adds(*columns[:2])[own], columns[2, own])
+        assert got.means == pytest.approx(want.means)
+        assert np.array(got.scatter) == pytest.approx(np.array(want.scatter))
+    again = linearised_columns(whole)
+    assert again.means[0] == pytest.approx(ratio)
+    assert linearised_columns(JointMoments.from_values(*columns[:2])).scatter[0][0] == pytest.approx(
+        again.scatter[0][0]
+    )
+
+
+def test_linear_columns_that_cannot_be_computed_say_why():
+    fine = JointMoments.from_values([1, 2, 3], [1, 1, 1], [4, 5, 7])
+    broken = JointMoments(3, (1.0, float("nan")), ((1.0, 0.0), (0.0, 1.0)))
+    assert linearised_columns(broken, denominator=1.0).reason == "a value is not a finite number"
+    assert linearised_columns(fine, denominator=float("inf")).reason == "a value is not a finite number"
+    assert linearised_columns(fine, denominator=0.0).reason == "the denominator is zero in total"
+    # A denominator of one makes the ratio the mean.
+    assert linearised_columns(fine).means == (2.0, pytest.approx(16 / 3))
+
+
+def test_slope_of_equal_weights_is_that_of_the_variances_added_up():
+    rng = np.random.default_rng(14)
+    control, treatment = rng.normal(size=(2, 9)), rng.normal(size=(2, 30)) * [[2.0], [3.0]]
+    both = [np.cov(arm) for arm in (control, treatment)]
+    arms = [CoMoments.from_values(*arm) for arm in (control, treatment)]
+    want = (both[0][0, 1] + both[1][0, 1]) / (both[0][1, 1] + both[1][1, 1])
+    assert equal_weight_theta(*arms) == pytest.approx(want)
+    flat = CoMoments.from_values([1.0, 2.0], [3.0, 3.0])
+    assert equal_weight_theta(flat, flat) == 0.0
+    # Where one variant alone has a covariate that varies, the slope is its own.
+    assert equal_weight_theta(flat, arms[1]) == pytest.approx(both[1][0, 1] / both[1][1, 1])
+
+
+def test_two_units_are_enough_and_one_is_too_few():
+    assert ratio_estimate(CoMoments.from_values([1, 2], [1, 1])).mean == 1.5
+    assert ratio_estimate(CoMoments.from_values([], [])).reason == "0 units; a ratio needs at least 2"
+    two, one = (JointMoments.from_values(*[range(1, n + 1)] * 4) for n in (2, 1))
+    assert [arm.mean for arm in adjusted_ratio_estimates(two, two, theta=0.5)] == [1.0, 1.0]
+    assert adjusted_ratio_estimates(two, one, theta=0.5).reason == "treatment has 1 unit; a ratio needs at least 2"
+    none = JointMoments.from_values([], [], [], [])
+    assert adjusted_ratio_estimates(none, two, theta=0.5).reason == "control has 0 units; a ratio needs at least 2"
+
+
+def test_a_denominator_of_zero_is_named_whichever_it_is():
+    after = JointMoments.from_values([1, 2], [0, 0], [1, 2], [3, 5])
+    before = JointMoments.from_values([1, 2], [3, 5], [1, 2], [0, 0])
+    for arm in (after, before):
+        assert linearised_with_covariate(arm).reason == "the denominator is zero in total"
+    fine = JointMoments.from_values([1, 2], [3, 5], [1, 2], [2, 5])
+    assert adjusted_ratio_estimates(fine, after, theta=0.1).reason == "of treatment: the denominator is zero in total"
+
+
+def test_totals_take_what_can_be_gone_through_once():
+    sums, counts = unit_totals((value for value in [1.0, 2.0, 4.0]), (unit for unit in "bab"))
+    assert (sums.tolist(), counts.tolist()) == ([2.0, 5.0], [1.0, 2.0])
 
 
 def test_what_cannot_be_computed_says_why():

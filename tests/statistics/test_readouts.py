@@ -291,6 +291,17 @@ def test_moments_go_into_arrays_and_come_back():
     assert MomentArrays.from_counts([3, 0, 0], [12, 12, 0])[2] == Moments(0, 0.0, 0.0)
 
 
+def test_moments_of_one_cell_may_be_plain_numbers_and_keep_what_is_not_a_number():
+    # The comparison with zero is then one bool, not an array of them; nan is neither below zero nor above it.
+    assert MomentArrays(3, 2.0, 2.0)[()] == Moments(3, 2.0, 2.0)
+    assert MomentArrays.from_variances(3, 2.0, 0.0).m2 == 0.0
+    assert np.isnan(MomentArrays(3, 2.0, math.nan).m2)
+    assert np.isnan(MomentArrays.from_variances(3, 2.0, math.nan).m2)
+    for call, name in ((MomentArrays, "m2"), (MomentArrays.from_variances, "variance")):
+        with pytest.raises(ValueError, match=f"{name} is -1.0; it must be at least 0"):
+            call(3, 2.0, -1.0)
+
+
 def test_refusals_keep_the_first_reason():
     before = Refusals.first((3,), {"no units": [True, False, False]})
     after = Refusals.first((3,), {"zero": [True, True, False]}, after=before)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,12 @@ from scipy import stats
 from scipy.special import gammaincc
 
 from abtest_lib.statistics.estimates import NotComputed
-from abtest_lib.statistics.sample_ratio import alarm_level, exact_sample_ratio_pvalue, sample_ratio_test
+from abtest_lib.statistics.sample_ratio import (
+    alarm_level,
+    exact_sample_ratio_pvalue,
+    sample_ratio_pvalue,
+    sample_ratio_test,
+)
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
@@ -143,3 +150,39 @@ def test_exact_test_lists_up_to_a_million_splits(observed, splits):
 def test_alarm_level_of_one_read_is_the_false_alarm_itself():
     assert alarm_level(planned_reads=1, false_alarm=0.02) == 0.02
     assert alarm_level(planned_reads=3, false_alarm=0.03) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(("control", "treatment"), [(46, 4), (50, 0), (480, 14), (20, 2)])
+def test_few_expected_units_take_the_exact_binomial_test(control, treatment):
+    observed = {"control": control, "treatment": treatment}
+    want = stats.binomtest(treatment, control + treatment, 0.01).pvalue
+    assert sample_ratio_pvalue(observed, {"control": 99, "treatment": 1}) == pytest.approx(want, rel=1e-9)
+
+
+def test_enough_expected_units_take_the_chi_squared_test():
+    observed, weights = {"control": 480, "treatment": 20}, {"control": 99, "treatment": 1}
+    assert sample_ratio_pvalue(observed, weights) == sample_ratio_test(observed, weights).pvalue
+
+
+def test_too_many_splits_take_each_variant_against_the_others():
+    # Four variants of 300 units have 4.6 million splits.
+    observed = {"control": 285, "a": 9, "b": 3, "c": 3}
+    want = 4 * stats.binomtest(9, 300, 0.01).pvalue
+    assert sample_ratio_pvalue(observed, {"control": 97, "a": 1, "b": 1, "c": 1}) == pytest.approx(want, rel=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("per_night", "share"), [(20, 0.01), (50, 0.01), (20, 0.05)])
+def test_healthy_split_of_few_units_is_hardly_ever_stopped(per_night, share):
+    """At most 1 % over 28 nights; Pearson's test alone stops 0.032 of the first of these."""
+    rng = np.random.default_rng(20260301)
+    level, weights = alarm_level(28), {"control": 1 - share, "treatment": share}
+    counts = rng.binomial(per_night, share, (2_000, 28)).cumsum(axis=1)
+    nights = per_night * np.arange(1, 29)
+
+    @cache
+    def alarm(treatment, units):
+        return sample_ratio_pvalue({"control": units - treatment, "treatment": treatment}, weights) < level
+
+    stopped = sum(any(alarm(*at) for at in zip(row.tolist(), nights.tolist(), strict=True)) for row in counts)
+    assert stopped <= 0.01 * 2_000

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_pvalues_of_large_cells_match_scipy_and_statsmodels():
 def test_small_cells_are_tested_exactly():
     # Exact fractions: eight units all in the control are 2 / 2^8 of the splits of a fair coin, one of which has the
     # same probability; Fisher's p-value by SciPy.
-    counts = {"tiny": {"control": 8, "treatment": 0}, "rest": {"control": 10_000, "treatment": 10_010}}
+    counts = {"rest": {"control": 10_000, "treatment": 10_010}, "tiny": {"control": 8, "treatment": 0}}
     tiny = sample_ratio_drilldown({"app": counts}, EVEN, alpha=0.05).suspects[0]
     assert tiny.cell == "tiny"
     assert tiny.pvalue_design == pytest.approx(2 / 2**8, rel=1e-9, abs=0)
@@ -65,6 +66,8 @@ def test_five_expected_units_are_enough_for_chi_squared():
     counts = {"small": {"control": 10, "treatment": 0}, "rest": {"control": 10_000, "treatment": 10_010}}
     small = sample_ratio_drilldown({"app": counts}, EVEN).suspects[0]
     assert small.pvalue_design == pytest.approx(stats.chi2.sf(10, 1), rel=1e-9, abs=0)
+    rest = stats.chi2_contingency([[10, 0], [10_000, 10_010]], correction=False)[1]
+    assert small.pvalue_rest == pytest.approx(rest, rel=1e-9, abs=0)
 
 
 def test_small_cells_of_three_variants_are_tested_exactly():
@@ -121,6 +124,42 @@ def test_two_broken_days_are_explained_together():
     assert set(found.explanations[0].cells) == {"cell_1", "cell_3"}
 
 
+def test_opposite_cells_are_explained_together_although_the_whole_is_healthy():
+    found = sample_ratio_drilldown({"day": cells([(1_000, 700), (700, 1_000), (1, 0)])}, EVEN)
+    assert found.tests == 3
+    assert [set(one.cells) for one in found.explanations] == [{"cell_0", "cell_1"}]
+    # One unit is left: (1/2)² / (1/2) twice.
+    assert found.explanations[0].pvalue_without == pytest.approx(stats.chi2.sf(1, 1))
+
+
+def test_each_dimension_names_its_own_suspects_and_the_smallest_explanation_comes_first():
+    days = cells([(20_000, 20_010), (14_040, 12_950)])
+    found = sample_ratio_drilldown({"day": days, "browser": BROWSERS}, EVEN)
+    assert [(one.dimension, one.cell, one.observed) for one in found.suspects] == [
+        ("browser", "safari", BROWSERS["safari"]),
+        ("day", "cell_1", days["cell_1"]),
+    ]
+    assert [(one.dimension, one.cells) for one in found.explanations] == [
+        ("browser", ("safari",)),
+        ("day", ("cell_1",)),
+    ]
+    shares = [18_940 / 67_000, 26_990 / 67_000]
+    healthy = [stats.chisquare([24_060, 24_000]).pvalue, stats.chisquare([20_000, 20_010]).pvalue]
+    assert [one.share_of_units for one in found.explanations] == pytest.approx(shares)
+    assert [one.pvalue_without for one in found.explanations] == pytest.approx(healthy)
+
+
+def test_of_cells_beyond_the_smallest_pvalue_the_larger_departure_comes_first():
+    counts = cells([(50_000, 50_020), (3_000, 500), (6_000, 1_000)])
+    suspects = sample_ratio_drilldown({"day": counts}, EVEN).suspects
+    assert [(one.cell, one.pvalue_adjusted) for one in suspects] == [("cell_2", 0.0), ("cell_1", 0.0)]
+
+
+def test_counts_may_be_decimals():
+    exact = {name: {variant: Decimal(count) for variant, count in row.items()} for name, row in BROWSERS.items()}
+    assert sample_ratio_drilldown({"browser": exact}, EVEN) == sample_ratio_drilldown({"browser": BROWSERS}, EVEN)
+
+
 @given(big, st.sampled_from([(1, 1), (1, 2), (9, 1)]))
 def test_explanation_is_the_smallest_set_of_suspects_that_helps(rows, weights):
     design = dict(zip(EVEN, weights, strict=True))
@@ -169,6 +208,7 @@ def test_the_stage_at_which_the_ratio_breaks_is_named():
     assert [test.pvalue for test in found.stages] == pytest.approx(expected, rel=1e-8, abs=0)
     adjusted = multipletests(expected, method="holm")[1]
     assert [test.pvalue_adjusted for test in found.stages] == pytest.approx(adjusted.tolist(), rel=1e-8, abs=0)
+    assert {test.stage: test.observed for test in found.stages} == stages
     assert found.stages[0].expected == {"control": 50_000, "treatment": 50_000}
     # 79,120 of 79,980 exposed units were joined: 40,050 * 79,120 / 79,980.
     assert found.stages[2].expected["control"] == pytest.approx(40_050 * 79_120 / 79_980)
@@ -180,20 +220,41 @@ def test_few_lost_units_are_tested_exactly():
     assert lost == pytest.approx(stats.fisher_exact([[1, 7], [4_999, 4_993]]).pvalue, rel=1e-8, abs=0)
 
 
+@pytest.mark.parametrize(
+    ("came", "kept"), [((1, 9), (0, 9)), ((5, 5), (1, 0)), ((3, 7), (1, 7))], ids=["one came", "one stayed", "two lost"]
+)
+def test_a_single_unit_is_enough_to_compare(came, kept):
+    stages = {"assigned": dict(zip(EVEN, came, strict=True)), "exposed": dict(zip(EVEN, kept, strict=True))}
+    lost = np.subtract(came, kept)
+    pvalue = sample_ratio_drilldown({}, EVEN, stages=stages).stages[1].pvalue
+    assert pvalue == pytest.approx(stats.fisher_exact([kept, lost]).pvalue, rel=1e-8)
+
+
+def test_a_variant_with_one_unit_in_all_cells_is_compared():
+    found = sample_ratio_drilldown({"os": cells([(100, 1), (90, 0)])}, EVEN, alpha=0.999)
+    assert (found.tests, found.not_compared) == (2, {})
+
+
 def test_what_cannot_be_compared_says_why():
     found = sample_ratio_drilldown(
-        {"os": cells([(100, 0), (90, 0)]), "app": cells([(100, 90), (0, 0)])},
+        {"os": cells([(100, 0), (90, 0)]), "app": cells([(100, 90), (0, 0)]), "day": {}},
         EVEN,
         stages={"assigned": {"control": 9, "treatment": 0}, "exposed": {"control": 9, "treatment": 0}},
     )
     assert found.not_compared["app"] == NotComputed("app has 1 cell with units; it takes 2")
+    assert found.not_compared["day"] == NotComputed("day has 0 cells with units; it takes 2")
     assert "treatment has no units in any cell of os" in found.not_compared["os"].reason
     assert found.stages[1].pvalue == NotComputed("treatment had no units at the stage before")
     same = {"assigned": {"control": 9, "treatment": 9}, "exposed": {"control": 9, "treatment": 9}}
     assert sample_ratio_drilldown({}, EVEN, stages=same).stages[1].pvalue == NotComputed(
         "no unit was lost at this stage"
     )
-    empty = sample_ratio_drilldown({}, EVEN, stages={"assigned": {"control": 0, "treatment": 0}})
+    none = {"control": 0, "treatment": 0}
+    gone = sample_ratio_drilldown({}, EVEN, stages={"assigned": same["assigned"], "exposed": none}).stages[1]
+    assert gone.pvalue == NotComputed("every unit was lost at this stage")
+    empty = sample_ratio_drilldown({}, EVEN, stages={"assigned": none, "exposed": none})
+    assert empty.stages[1].pvalue == NotComputed("control had no units at the stage before")
+    assert empty.stages[1].expected == none
     assert empty.stages[0].pvalue == NotComputed("there are no units") and empty.broken_stage is None
 
 
@@ -205,6 +266,7 @@ def test_what_cannot_be_compared_says_why():
         (lambda: sample_ratio_drilldown({}, EVEN, alpha=0), "alpha is 0"),
         (lambda: sample_ratio_drilldown({}, EVEN, alarm_below=1), "alarm_below is 1"),
         (lambda: sample_ratio_drilldown({"os": {"ios": {"control": 1}}}, EVEN), r"cells\['os'\]\['ios'\] has"),
+        (lambda: sample_ratio_drilldown({}, EVEN, stages={"a": {"control": 1}}), r"stages\['a'\] has"),
         (lambda: sample_ratio_drilldown({"os": cells([(1.5, 2), (1, -1)])}, EVEN), "whole numbers"),
         (
             lambda: sample_ratio_drilldown(

@@ -67,3 +67,43 @@ def test_empty_strata_and_missing_variants():
 def test_what_cannot_be_is_refused(strata, message):
     with pytest.raises(ValueError, match=message):
         cochran_mantel_haenszel_test(strata)
+
+
+def test_pairs_are_mcnemars_test():
+    # One unit of each variant in a stratum: six pairs for the treatment, two against it, seven that agree.
+    pairs = [(0, 1, 1, 1)] * 6 + [(1, 1, 0, 1)] * 2 + [(1, 1, 1, 1)] * 3 + [(0, 1, 0, 1)] * 4
+    for strata in (pairs, [*pairs, (0, 0, 0, 0), (2, 5, 0, 0), (0, 0, 1, 1), (0, 1, 0, 0)]):
+        test = cochran_mantel_haenszel_test(strata)
+        assert (test.statistic, test.odds_ratio) == pytest.approx(((6 - 2) ** 2 / (6 + 2), 6 / 2), rel=1e-12)
+        assert mantel_haenszel_difference(strata).effect == pytest.approx(4 / 15, rel=1e-12)
+
+
+def test_confidence_is_that_of_alpha():
+    strata = [(155, 5_000, 190, 5_000), (101, 2_000, 95, 2_000)]
+    for function in (cochran_mantel_haenszel_test, mantel_haenszel_difference):
+        assert function(strata, alpha=0.2).confidence_level == 0.8
+        assert function(strata) == function(strata, alpha=0.05)
+
+
+def test_strata_that_say_nothing_say_why():
+    reason = NotComputed("in every stratum nobody or everybody has the outcome, or a variant has no units")
+    for strata in ([], [(0, 5, 0, 5)], [(2, 5, 0, 0)]):
+        assert cochran_mantel_haenszel_test(strata) == reason
+    for strata in ([], [(2, 5, 0, 0)], [(0, 0, 2, 5)]):
+        assert mantel_haenszel_difference(strata) == NotComputed("no stratum has units of both variants")
+    everybody = NotComputed("in every stratum nobody or everybody has the outcome")
+    assert mantel_haenszel_difference([(0, 5, 0, 5), (5, 5, 5, 5)]) == everybody
+    no_ratio = NotComputed("in no stratum are there both successes and failures to compare")
+    for strata in ([(0, 5, 3, 5)], [(3, 5, 0, 5)]):
+        test = cochran_mantel_haenszel_test(strata)
+        assert test.odds_ratio == test.interval == no_ratio
+        assert 0 < test.pvalue < 1
+
+
+def test_count_that_cannot_be_is_named_with_its_stratum():
+    for bad, name in (((5, 4, 1, 4), "control"), ((1, 4, 5, 4), "treatment")):
+        with pytest.raises(ValueError, match=rf"^strata\[1\] successes_{name} is 5; .* and n_{name} \(4\)\.$"):
+            cochran_mantel_haenszel_test([(1, 4, 1, 4), bad])
+    for bad, name in (((1, 2.5, 1, 4), "control"), ((1, 4, 1, 2.5), "treatment")):
+        with pytest.raises(ValueError, match=rf"^n_{name} is 2\.5; "):
+            mantel_haenszel_difference([bad])
