@@ -103,7 +103,7 @@ def compare_rates(
         return NotComputed(f"there are {total:,} events, more than an exact test should list")
     share = exposure_treatment / (exposure_control + exposure_treatment)
     ends = clopper_pearson_interval(events_treatment, total, alpha=alpha, alternative=alternative)
-    low, high = (max(0.0, end) if end < 1 else 1.0 for end in ends)
+    low, high = (max(0.0, end) for end in ends)
     scale = exposure_control / exposure_treatment
     return RateComparison(
         rate_ratio=(

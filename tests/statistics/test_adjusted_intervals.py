@@ -66,6 +66,27 @@ def test_levels_of_selected_intervals_are_those_of_the_paper():
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "pvalues", "family_size", "level"),
+    [
+        ("bonferroni", [0.001, 0.002, 0.4], None, 0.05 / 3),
+        ("bonferroni", [0.001, 0.4], 10, 0.05 / 10),
+        # Two of three are rejected: alpha / (3 - 2 + 1).
+        ("holm", [0.001, 0.02, 0.4], None, 0.05 / 2),
+        ("hochberg", [0.001, 0.02, 0.4], None, 0.05 / 2),
+        # Simes rejects for {0.02, 0.4} (0.02 < 0.025) and for all three, and not for {0.4}: j = 1.
+        ("hommel", [0.001, 0.02, 0.4], None, 0.05),
+        # The second of Simes' bars, alpha itself, rejects for {0.03, 0.04}: j = 1.
+        ("hommel", [0.03, 0.04], None, 0.05),
+        # Simes does not reject for {0.03, 0.4} (0.03 > 0.025): j = 2.
+        ("hommel", [0.001, 0.03, 0.4], None, 0.05 / 2),
+    ],
+)
+def test_levels_worked_out_by_hand(method, pvalues, family_size, level):
+    levels = adjusted_alphas(pvalues, method=method, family_size=family_size)
+    assert levels == pytest.approx([level] * len(pvalues), rel=1e-12)
+
+
 counts = st.tuples(st.integers(1, 60), st.integers(0, 60), st.integers(60, 400), st.integers(60, 400))
 
 
@@ -131,7 +152,11 @@ def test_growthbooks_interval_is_matched():
     assert growthbook_adjusted_interval(0.02, (-0.01, 0.05), 0.9999999) == (-math.inf, math.inf)
     # Its own test: a p-value at the level ends at zero.
     assert growthbook_adjusted_interval(0.1, (0.05, 0.15), 0.049999999) == pytest.approx((0.0, 0.2), abs=1e-8)
-    # Never narrower than before.
+    assert growthbook_adjusted_interval(0.02, (-0.01, 0.05), 1.0) == (-math.inf, math.inf)
+    # Never narrower than before, on either side.
+    assert growthbook_adjusted_interval(0.1, (0.05, 0.15), 0.0) == (0.05, 0.15)
+    assert growthbook_adjusted_interval(0.1, (0.05, 1.0), 0.049999999) == (0.05, 1.0)
+    assert growthbook_adjusted_interval(0.1, (-1.0, 0.15), 0.049999999) == (-1.0, 0.15)
     assert growthbook_adjusted_interval(0.1, (-0.05, 0.25), 0.01) == (-0.05, 0.25)
 
 
@@ -142,6 +167,8 @@ def test_growthbooks_interval_is_matched():
         (lambda: adjusted_alphas([0.1], 1.0), "alpha is 1.0"),
         (lambda: adjusted_alphas([1.1], 0.1), "pvalues is"),
         (lambda: adjusted_alphas([0.1, 0.2], family_size=1), "family_size is 1"),
+        (lambda: growthbook_adjusted_interval(math.nan, (0.0, 0.2), 0.5), "effect is nan"),
+        (lambda: growthbook_adjusted_interval(0.1, (0.0,), 0.5), "two for the interval"),
         (lambda: growthbook_adjusted_interval(0.1, (0.0, 0.2), 1.5), "pvalue_adjusted is 1.5"),
     ],
 )

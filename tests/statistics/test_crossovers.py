@@ -5,6 +5,7 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from abtest_lib.statistics.crossovers import crossover_shares, crossover_test
 from abtest_lib.statistics.estimates import NotComputed
@@ -38,6 +39,25 @@ def test_difference_and_its_error_match_a_regression(groups):
     assert result.disagrees == (low > 0 or high < 0)
 
 
+@given(columns, st.sampled_from([0.05, 0.3]))
+def test_interval_and_pvalue_are_welchs_over_the_four_groups(groups, alpha):
+    result = crossover_test(*(Moments.from_values(group) for group in groups), alpha=alpha)
+    sizes = np.array([len(group) for group in groups])
+    shares = np.repeat([sizes[1] / (sizes[0] + sizes[1]), sizes[3] / (sizes[2] + sizes[3])], 2)
+    parts = shares**2 * [np.var(group, ddof=1) for group in groups] / sizes
+    df = parts.sum() ** 2 / (parts**2 / (sizes - 1)).sum()
+    assert result.df == pytest.approx(df, rel=1e-6)
+    law = stats.t(df)
+    t = result.difference / parts.sum() ** 0.5
+    assert result.statistic == pytest.approx(t, rel=1e-6, abs=1e-9)
+    assert result.pvalue == pytest.approx(2 * law.sf(abs(t)), rel=1e-5, abs=1e-12)
+    half = law.isf(alpha / 2) * parts.sum() ** 0.5
+    assert result.interval == pytest.approx((result.difference - half, result.difference + half), rel=1e-6, abs=1e-9)
+    assert result.disagrees == (result.pvalue < alpha)
+    error_all = sum(np.var(groups[at] + groups[at + 1], ddof=1) / (sizes[at] + sizes[at + 1]) for at in (0, 2)) ** 0.5
+    assert result.shift == pytest.approx(result.difference / error_all, rel=1e-6, abs=1e-9)
+
+
 @given(st.integers(2, 500), st.integers(2, 500), st.floats(0.1, 10))
 def test_with_one_variance_it_is_hausmans(others, crossed, variance):
     # Hausman (1978): the variance of the difference is that of the less precise estimate less that of the other.
@@ -68,16 +88,30 @@ def test_shares_worked_out_by_hand():
     assert found.share_by_variant == {"a": 0.1, "b": NotComputed("b has no units"), "c": 0.02}
 
 
+def test_every_unit_may_have_crossed_over_and_two_are_enough():
+    assert crossover_shares({"a": 1, "b": 3}, {"a": 1, "b": 0}).share == 0.25
+    # Shares 1/2: difference (2 - 1) / 2 - (1 - 2) / 2 with variance (1/4)(1 / 2) for each of four groups of variance 1.
+    pair = Moments(2, 1.0, 1.0), Moments(2, 2.0, 1.0)
+    result = crossover_test(*pair, *pair[::-1])
+    assert (result.difference, result.standard_error**2, result.df) == pytest.approx((1.0, 0.5, 4.0))
+
+
 def test_what_cannot_be_computed_says_why():
     some, none = Moments(5, 1.0, 3.0), Moments(0, 0.0, 0.0)
     assert crossover_test(some, none, some, none) == NotComputed("no unit was seen in two variants")
     assert crossover_test(some, Moments(1, 1.0, 0.0), some, none) == NotComputed(
         "control has one crossover, whose spread is unknown"
     )
-    assert "fewer than 2 units of treatment" in crossover_test(some, some, Moments(1, 1.0, 0.0), some).reason
-    assert "not a finite number" in crossover_test(some, Moments(5, float("nan"), 3.0), some, some).reason
+    assert crossover_test(some, some, Moments(1, 1.0, 0.0), some) == NotComputed(
+        "fewer than 2 units of treatment were seen in one variant only"
+    )
+    for broken in (Moments(5, float("nan"), 3.0), Moments(5, 1.0, float("inf"))):
+        for arms in ((some, broken, some, some), (broken, some, some, some)):
+            assert crossover_test(*arms) == NotComputed("a value of control is not a finite number")
     still = Moments(5, 1.0, 0.0)
-    assert "varies" in crossover_test(still, still, still, still).reason
+    assert crossover_test(still, still, still, still) == NotComputed(
+        "no value varies in any variant that has crossovers"
+    )
     assert crossover_shares({"a": 0}, {"a": 0}) == NotComputed("there are no units")
 
 
@@ -86,6 +120,9 @@ def test_what_cannot_be_computed_says_why():
     [
         (lambda: crossover_shares({"a": 1}, {"b": 1}), "same keys"),
         (lambda: crossover_shares({"a": 1}, {"a": 2}), r"crossovers\['a'\] is 2"),
+        (lambda: crossover_shares({"a": 2}, {"a": 0.5}), r"crossovers\['a'\] is 0.5"),
+        (lambda: crossover_shares({"a": 2}, {"a": -1}), r"crossovers\['a'\] is -1"),
+        (lambda: crossover_shares({"a": -1}, {"a": 0}), r"units\['a'\] is -1"),
         (lambda: crossover_shares({"a": 1.5}, {"a": 1}), r"units\['a'\] is 1.5"),
         (lambda: crossover_test(*[Moments(5, 1.0, 3.0)] * 4, alpha=0), "alpha is 0"),
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 import pytest
@@ -60,6 +61,64 @@ def test_a_plan_worked_out_by_hand():
     assert budget.promised == Fraction(102, 100)
 
 
+def test_the_least_plan_as_plain_values():
+    # One comparison at 1/20 and the split at 1/100, one look each.
+    dud, split = (
+        {
+            "kind": kind,
+            "claim": claim,
+            "comparisons": 1,
+            "looks": 1,
+            "method": "Bonferroni",
+            "per_comparison": level,
+            "per_look": [level],
+            "promised": level,
+        }
+        for kind, claim, level in (
+            ("decision", "a dud is called better or worse", 0.05),
+            ("stop", "a healthy split is stopped", 0.01),
+        )
+    )
+    assert error_budget(alpha=0.05, primary_metrics=1, treatments=1).as_dict() == {
+        "rows": [dud, split],
+        "promised_by_kind": {"decision": 0.05, "stop": 0.01, "exploration": 0.0},
+        "promised": 0.06,
+    }
+
+
+def test_each_claim_says_how_its_error_is_shared():
+    budget = error_budget(
+        alpha=0.05,
+        primary_metrics=1,
+        treatments=1,
+        secondary_metrics=1,
+        guardrails=1,
+        segment_values=[2],
+        looks_spent=[0.5, 0.5],
+        checks={"x": 0.01},
+    )
+    looks = "; alpha spending over looks"
+    assert [(row.kind, row.claim, row.method) for row in budget.rows] == [
+        ("decision", "a dud is called better or worse", f"Bonferroni{looks}"),
+        ("decision", "a harmful guardrail is called safe", f"each at its level{looks}"),
+        ("stop", "a harmless guardrail is called harmful", "Bonferroni"),
+        ("stop", "a healthy split is stopped", "Bonferroni"),
+        ("stop", "x", "at its level"),
+        ("exploration", "a segment is called better or worse", f"Bonferroni by treatment{looks}"),
+        ("exploration", "equal segments are called different", "Bonferroni by treatment"),
+        ("exploration", "a secondary metric is called better or worse", f"each at its level{looks}"),
+    ]
+
+
+def test_shares_of_looks_may_be_rounded_at_the_ninth_place():
+    plan = {"alpha": 0.05, "primary_metrics": 1, "treatments": 1}
+    row = error_budget(**plan, looks_spent=[0.5, 0.499999999]).rows[0]
+    assert sum(row.per_look) == row.per_comparison == Fraction(1, 20)
+    assert row.per_look[0] == Fraction(1, 20) * Fraction(500_000_000, 999_999_999)
+    with pytest.raises(ValueError, match="add up to 1"):
+        error_budget(**plan, looks_spent=[0.5, 0.499999998])
+
+
 @given(plans)
 def test_levels_are_those_that_the_tests_use(plan):
     found = rows(error_budget(**plan))
@@ -100,13 +159,21 @@ def test_looks_by_plan_are_shown_as_such():
     assert [float(level) for level in budget.rows[0].per_look] == pytest.approx([0.005, 0.01, 0.035])
     safe = error_budget(alpha=0.05, primary_metrics=1, treatments=1, guardrails=1, looks_spent=[0.2, 0.8]).rows[1]
     assert [float(level) for level in safe.per_look] == pytest.approx([0.005, 0.02])
-    assert "by plan" in error_budget_table(budget) and "alpha spending" in error_budget_table(budget)
+    assert [re.split(" {2,}", line) for line in error_budget_table(budget).splitlines()][1] == [
+        "a dud is called better or worse", "1", "3", "by plan", "0.05", "Bonferroni; alpha spending over looks"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"alpha": 0}, "alpha is 0"),
+        ({"alpha": 1}, "alpha is 1"),
+        ({"primary_metrics": 0}, "^primary_metrics is 0"),
+        ({"secondary_metrics": -1}, "^secondary_metrics is -1"),
+        ({"harm_alpha": 1}, "^harm_alpha is 1"),
+        ({"sample_ratio_alpha": 0}, "^sample_ratio_alpha is 0"),
+        ({"looks_spent": [1.0, float("nan")]}, r"looks_spent\[1\] is nan"),
         ({"alpha": float("nan")}, "alpha is nan"),
         ({"treatments": 0}, "treatments is 0"),
         ({"guardrails": -1}, "guardrails is -1"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
 from abtest_lib.statistics.covariates import compare_means_with_covariates, compare_ratios_with_covariates
@@ -301,6 +302,120 @@ def test_what_cannot_be_computed_says_why():
     )
     wide = JointMoments.from_values([1.0, 2.0, 4.0], [1.0, 3.0, 2.0], [0.0, 1.0, 0.0])
     assert "2 covariates have 6 units" in compare_post_stratified_means({"a": (wide, wide)}).reason
+
+
+@pytest.mark.parametrize(("alpha", "alternative"), [(0.2, "greater"), (0.01, "less"), (0.1, "two-sided")])
+def test_options_reach_the_tests_with_and_without_strata(alpha, alternative):
+    options = {"alpha": alpha, "alternative": alternative}
+    m, d, m0, _, treated, stratum = ratio_sample(5)
+    one = np.zeros_like(stratum)
+    plain = compare_ratios_with_covariates(*cells_of(treated, one, m, d)[0], **options).comparison
+    got = compare_post_stratified_ratios(cells_of(treated, stratum, m, d), **options)
+    ends = t_interval(got.comparison, **options)
+    assert got.comparison.effect_interval == pytest.approx(ends)
+    assert got.unadjusted.effect_interval == pytest.approx(plain.effect_interval)
+    assert got.unadjusted.pvalue == pytest.approx(plain.pvalue)
+    assert got.comparison.method.startswith("post-stratified delta method")
+    with_one = compare_post_stratified_ratios(cells_of(treated, stratum, m, d, m0)).comparison
+    assert with_one.method.startswith("covariate-adjusted, post-stratified delta method")
+    counts = {"a": (30, 90, 44, 80), "b": (5, 20, 9, 30)}
+    shares = compare_post_stratified_proportions(counts, **options).comparison
+    assert shares.method.startswith("post-stratified Welch t")
+    assert shares.effect_interval == pytest.approx(t_interval(shares, **options))
+    tails = {"greater": stats.t.sf, "less": stats.t.cdf, "two-sided": lambda t, df: 2 * stats.t.sf(abs(t), df)}
+    for each in (got.comparison, shares):
+        assert each.pvalue == pytest.approx(tails[alternative](each.effect / each.standard_error, each.df))
+
+
+def t_interval(result, alpha, alternative):
+    """Effect plus and minus SciPy's quantile of t times the error; one end is infinite when one-sided."""
+    half = stats.t.isf(alpha / (2 if alternative == "two-sided" else 1), result.df) * result.standard_error
+    low = -np.inf if alternative == "less" else result.effect - half
+    return low, np.inf if alternative == "greater" else result.effect + half
+
+
+@pytest.mark.parametrize("compare", [compare_post_stratified_means, compare_post_stratified_ratios])
+def test_smallest_stratum_is_the_callers_choice(compare):
+    rng = np.random.default_rng(6)
+
+    def cell(n):
+        return CoMoments.from_values(rng.normal(5, 1, n), rng.normal(9, 1, n))
+
+    strata = {"big": (cell(40), cell(50)), "mid": (cell(20), cell(21)), "small": (cell(5), cell(30))}
+    assert compare(strata).merged == ()
+    assert compare(strata, min_units=6).merged == ("small",)
+    counts = {"big": (10, 40, 20, 50), "small": (2, 5, 9, 30)}
+    assert compare_post_stratified_proportions(counts).merged == ()
+    # Two units have a variance, and are enough if the caller says nothing.
+    assert compare_post_stratified_proportions({**counts, "two": (1, 2, 1, 2)}).merged == ()
+    assert compare_post_stratified_proportions(counts, min_units=6).merged == ("small",)
+
+
+@pytest.mark.parametrize("flat", [0, 1])
+def test_one_variant_without_spread_within_strata_leaves_the_error_of_the_other(flat):
+    some, none = Moments(10, 3.0, 18.0), Moments(8, 4.0, 0.0)
+    pair = (some, none) if flat else (none, some)
+    got = compare_post_stratified_means({"a": pair, "b": pair}).comparison
+    # Two strata of half the units each: the variance of one mean of ten, over two.
+    assert got.standard_error**2 == pytest.approx(18.0 / 9 / 10 / 2)
+    # The variant without spread has its own degrees of freedom, 2 * 7, but no part in Satterthwaite's.
+    assert got.df == pytest.approx(2 * 9)
+
+
+def test_relative_effect_is_over_the_control_at_the_covariates_of_each_stratum():
+    y, treated, stratum, x = sample(7)
+    got = compare_post_stratified_means(cells_of(treated, stratum, y, *x.T))
+    rest, base = y - x @ got.slopes.values, 0.0
+    for k in np.unique(stratum):
+        own = stratum == k
+        base += own.mean() * (rest[own & ~treated].mean() + x[own].mean(axis=0) @ got.slopes.values)
+    assert got.comparison.relative_effect == pytest.approx(got.comparison.effect / base)
+
+
+def test_units_of_both_variants_count_towards_those_that_slopes_need():
+    rng = np.random.default_rng(8)
+    many, few = (JointMoments.from_values(*rng.normal(5, 1, (3, n))) for n in (15, 6))
+    for pair in ((many, few), (few, many)):
+        assert compare_post_stratified_means({"a": pair}).slopes.dropped == ()
+    assert "2 covariates have 12 units" in compare_post_stratified_means({"a": (few, few)}).reason
+
+
+def test_strata_without_any_spread_have_an_estimate_without_error():
+    strata = pooled_strata({"a": (Moments(5, 1.0, 0.0), Moments(3, 2.0, 0.0)), "b": (Moments(6, 4.0, 0.0),) * 2})
+    shares = (8 / 20, 12 / 20)
+    control, treatment = post_stratified_estimates(strata)
+    assert (control.squared_error, control.df, treatment.df) == (0.0, 4 + 5, 2 + 5)
+    assert control.mean == pytest.approx(shares[0] * 1.0 + shares[1] * 4.0)
+    assert treatment.mean == pytest.approx(shares[0] * 2.0 + shares[1] * 4.0)
+
+
+def test_denominators_of_both_signs_that_come_to_nothing_are_named():
+    def cell(n, level):
+        return CoMoments.from_values(np.arange(1.0, n + 1), np.full(n, level))
+
+    fine = cell(4, 1.0), cell(2, 1.0)
+    # All units of the control add up to zero, but not with the strata's shares of all units ...
+    nothing = {"a": (cell(2, 1.0), fine[0]), "b": (cell(2, -1.0), fine[1])}
+    # ... and the other way round.
+    balanced = {"a": (cell(3, 1.0), cell(2, 1.0)), "b": (cell(2, -1.0), cell(3, 1.0))}
+    for strata in (nothing, balanced):
+        assert compare_post_stratified_ratios(strata).reason == "of control: the denominator is zero in total"
+        back = {name: pair[::-1] for name, pair in strata.items()}
+        assert compare_post_stratified_ratios(back).reason == "of treatment: the denominator is zero in total"
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ((6, 5, 1, 5), r"strata\['a'\] successes_control is 6; .* between 0 and n_control \(5\)"),
+        ((1, 5, 6, 5), r"strata\['a'\] successes_treatment is 6; .* between 0 and n_treatment \(5\)"),
+        ((0, -1, 1, 5), "n_control is -1"),
+        ((1, 5, 0, 1.5), "n_treatment is 1.5"),
+    ],
+)
+def test_counts_that_cannot_be_are_named_with_their_stratum(counts, words):
+    with pytest.raises(ValueError, match=words):
+        compare_post_stratified_proportions({"a": counts})
 
 
 @pytest.mark.parametrize("cells", [pooled_strata, joint_cells])

@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.stats.power import NormalIndPower
 
 from abtest_lib.statistics.bayesian import NormalPosterior, normal_posterior
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.power_estimates import further_data, information_needed, power_estimate, power_of_each
 from abtest_lib.statistics.progress import chances_to_conclude, last_look_only
+from abtest_lib.statistics.tails import critical_value
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
+COUNTED = ("effect side", "either side")
 SIDES = st.sampled_from(["two-sided", "greater", "less"])
 
 
@@ -100,6 +103,75 @@ def test_information_needed_where_nothing_is_needed_or_nothing_helps():
     assert isinstance(information_needed(at=50.0, z=1.0, effect=-0.1, alternative="greater"), NotComputed)
 
 
+@given(st.floats(1.0, 300.0), st.floats(-2.0, 1.9), st.floats(0.05, 0.5), st.floats(0.01, 0.2))
+@settings(max_examples=40)
+def test_swapping_variants_keeps_the_information_needed(at, z, effect, alpha):
+    plan = {"at": at, "alpha": alpha}
+    two_sided = information_needed(z=z, effect=effect, **plan)
+    assert information_needed(z=-z, effect=-effect, **plan) == two_sided
+    greater = information_needed(z=z, effect=effect, alternative="greater", **plan)
+    assert information_needed(z=-z, effect=-effect, alternative="less", **plan) == greater
+    assert greater == information_needed(z=z, effect=effect, at=at, alpha=2 * alpha)
+
+
+def test_information_needed_at_the_edges():
+    # An even chance needs the statistic expected to be the critical value; one at the critical value needs no more.
+    critical = stats.norm.isf(0.025)
+    assert information_needed(at=0.0, z=0.0, effect=0.2, power=0.5) == pytest.approx((critical / 0.2) ** 2)
+    assert information_needed(at=9.0, z=critical_value(0.05), effect=0.2) == 9.0
+    assert isinstance(information_needed(at=9.0, z=critical_value(0.05), effect=0.2), float)
+    assert information_needed(at=9.0, z=2.0, effect=-0.2, alternative="greater") == 9.0
+    assert information_needed(at=9.0, z=2.0, effect=0.0) == 9.0
+    # Before any data there is no statistic.
+    assert information_needed(at=0.0, z=3.0, effect=0.2) == information_needed(at=0.0, z=0.0, effect=0.2)
+    result = information_needed(at=9.0, z=0.0, effect=0.0)
+    assert isinstance(result, NotComputed) and result.reason.startswith("the assumed effect does not lead")
+
+
+def test_side_that_counts_does_not_matter_where_there_is_one():
+    for alternative in ("greater", "less"):
+        found = [power_estimate(0.3, 0.4, alternative=alternative, counted=each) for each in COUNTED]
+        assert found[0] == found[1]
+
+
+@given(st.floats(-3.0, 3.0), st.floats(0.1, 3.0), st.floats(-1.0, 1.0), st.floats(0.1, 3.0), SIDES)
+@settings(max_examples=60)
+def test_power_with_a_prior_is_that_of_the_posterior_mean(effect, error, mean, sd, alternative):
+    # The posterior's mean, as the estimate varies, is normal: compared with its critical value on the effect's side.
+    share = sd**2 / (sd**2 + error**2)
+    critical = stats.norm.isf(0.05 if alternative != "two-sided" else 0.025) * error * sqrt(share)
+    posterior = stats.norm(share * effect + (1 - share) * mean, share * error)
+    below = alternative == "less" or (alternative == "two-sided" and effect < 0)
+    wanted, other = posterior.cdf(-critical), posterior.sf(critical)
+    if not below:
+        wanted, other = other, wanted
+    prior = NormalPosterior(mean, sd)
+    assert power_estimate(effect, error, alternative=alternative, prior=prior) == pytest.approx(wanted, abs=1e-12)
+    if alternative == "two-sided":
+        found = power_estimate(effect, error, counted="either side", prior=prior)
+        assert found == pytest.approx(wanted + other, abs=1e-12)
+
+
+def test_arrays_give_what_numbers_give():
+    single = [power_estimate(effect, error) for effect, error in ((1.0, 0.5), (-2.0, 0.7))]
+    assert all(isinstance(each, float) for each in single)
+    assert power_estimate([1.0, -2.0], [0.5, 0.7]) == pytest.approx(single, rel=1e-12)
+    unsigned = power_estimate(np.array([2], dtype=np.uint8), np.array([1], dtype=np.uint8), counted="either side")
+    assert unsigned == pytest.approx([power_estimate(2.0, 1.0, counted="either side")], rel=1e-12)
+
+
+@given(st.sampled_from([0.01, 0.1]), st.floats(0.05, 1.0), st.sampled_from([None, NormalPosterior(0.1, 0.4)]))
+@settings(max_examples=30)
+def test_further_data_reach_the_power_that_is_asked_for(alpha, effect, prior):
+    options = {"alpha": alpha, "counted": "either side", "prior": prior}
+    more = further_data(effect, 0.5, power=0.7, **options)
+    assert more >= 0
+    if more > 0:
+        assert power_estimate(effect, 0.5 / sqrt(1 + more), **options) == pytest.approx(0.7, abs=1e-8)
+    else:
+        assert power_estimate(effect, 0.5, **options) >= 0.7
+
+
 def test_all_of_several_metrics_need_the_root_of_the_power():
     assert power_of_each(0.8, 2) ** 2 == pytest.approx(0.8)
     assert power_of_each(0.8, 1) == 0.8
@@ -114,6 +186,16 @@ def test_all_of_several_metrics_need_the_root_of_the_power():
         (lambda: further_data(0.0, 1.0), "effect is 0.0"),
         (lambda: further_data(-1.0, 1.0, alternative="greater"), "effect is -1.0"),
         (lambda: further_data(1.0, 1.0, power=80), "power is 80"),
+        (lambda: power_estimate([1.0, np.inf], 1.0), "effect is"),
+        (lambda: power_estimate(1.0, 1.0, alternative="both"), "alternative is 'both'"),
+        (lambda: further_data(1.0, 0.0), "^standard_error is 0.0"),
+        (lambda: further_data(1.0, 1.0, alternative="both"), "alternative is 'both'"),
+        (lambda: power_of_each(0.0, 2), "power is 0.0"),
+        (lambda: power_of_each(0.8, 1.5), "metrics is 1.5"),
+        (lambda: information_needed(at=inf, z=0.0, effect=1.0), "at is inf"),
+        (lambda: information_needed(at=1.0, z=0.0, effect=inf), "effect inf"),
+        (lambda: information_needed(at=1.0, z=0.0, effect=1.0, power=1.0), "power is 1.0"),
+        (lambda: information_needed(at=1.0, z=0.0, effect=1.0, alternative="both"), "alternative is 'both'"),
         (lambda: power_of_each(1.0, 2), "power is 1.0"),
         (lambda: power_of_each(0.8, 0), "metrics is 0"),
         (lambda: information_needed(at=-1.0, z=0.0, effect=1.0), "at is -1.0"),

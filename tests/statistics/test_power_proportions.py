@@ -12,6 +12,7 @@ from statsmodels.stats.proportion import power_proportions_2indep, proportion_ef
 
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.guardrails import proportion_non_inferiority
+from abtest_lib.statistics.planning_checks import comparison_alpha
 from abtest_lib.statistics.power_margin_shares import (
     power_non_inferior_proportions,
     required_units_non_inferior_proportions,
@@ -21,6 +22,7 @@ from abtest_lib.statistics.power_proportions import (
     minimum_detectable_proportions,
     power_proportions,
     required_units_proportions,
+    units_for_power,
 )
 from abtest_lib.statistics.proportions import score_ratio_z
 
@@ -127,6 +129,99 @@ def test_more_treatments_share_alpha_and_add_units():
     assert three.control == one.control and three.total == 4 * one.control
 
 
+@pytest.mark.parametrize("alternative", ["two-sided", "greater"])
+@pytest.mark.parametrize("allocation", [0.25, 1.0])
+def test_family_of_dunnett_plans_at_its_level(alternative, allocation):
+    family = {"treatments": 3, "family": "dunnett"}
+    level = comparison_alpha(0.05, **family, alternative=alternative, allocation=allocation)
+    arms = {"n_control": 900, "n_treatment": 900 * allocation, "alternative": alternative}
+    both = [power_proportions(0.1, 0.15, **arms, **each) for each in (family, {"alpha": level})]
+    assert both[0] == pytest.approx(both[1], rel=1e-9)
+    both = [minimum_detectable_proportions(0.1, **arms, **each).share for each in (family, {"alpha": level})]
+    assert both[0] == pytest.approx(both[1], rel=1e-9)
+    plan = {"alternative": alternative, "allocation": allocation}
+    both = [required_units_proportions(0.1, 0.15, **plan, **each).exact_control for each in (family, {"alpha": level})]
+    assert both[0] == pytest.approx(both[1], rel=1e-9)
+
+
+@given(SHARES, st.floats(1.0, 2.0), ALLOCATIONS, TESTS, SIDES)
+@settings(max_examples=40)
+def test_inflation_multiplies_units_and_the_detectable_share_undoes_it(control, inflation, allocation, test, side):
+    direction = "decrease" if side == "less" else "increase"
+    treatment = control / 2 if side == "less" else (1 + control) / 2
+    plan = {"test": test, "alternative": side}
+    units = required_units_proportions(control, treatment, inflation=inflation, allocation=allocation, **plan)
+    fixed = required_units_proportions(control, treatment, allocation=allocation, **plan)
+    assert units.exact_control == pytest.approx(inflation * fixed.exact_control)
+    arms = {"n_control": units.exact_control, "n_treatment": units.exact_treatment}
+    found = minimum_detectable_proportions(control, **arms, inflation=inflation, direction=direction, **plan)
+    assert found.share == pytest.approx(treatment, abs=1e-6)
+
+
+def test_one_sided_test_has_one_side_to_count():
+    arms = {"n_control": 100, "n_treatment": 150, "alternative": "greater"}
+    sides = [power_proportions(0.2, 0.22, counted=each, **arms) for each in ("effect side", "either side")]
+    assert sides[0] == sides[1]
+    units = [
+        required_units_proportions(0.2, 0.22, power=0.1, alternative="greater", counted=each).exact_control
+        for each in ("effect side", "either side")
+    ]
+    assert units[0] == units[1]
+
+
+@pytest.mark.parametrize("test", ["pooled", "unpooled", "arcsine"])
+def test_units_that_count_either_side_have_that_power(test):
+    # So near alpha that the wrong side counts for a fifth of the power.
+    plan = {"test": test, "counted": "either side"}
+    units = required_units_proportions(0.2, [0.22, 0.1], power=0.08, allocation=2.0, **plan)
+    arms = {"n_control": units.exact_control, "n_treatment": units.exact_treatment}
+    assert power_proportions(0.2, [0.22, 0.1], **arms, **plan) == pytest.approx([0.08, 0.08], abs=1e-9)
+
+
+def test_power_near_alpha_may_need_no_units():
+    # Unequal errors: with a wider true error than the statistic's the power at no units is above 0.1.
+    assert units_for_power((0.1, 0.1, 1.0), 0.1, 0.05, "greater") == 0.0
+    assert units_for_power((0.1, 0.5, 0.5), 0.1, 0.05, "greater") == pytest.approx(
+        (5 * (stats.norm.isf(0.05) - stats.norm.isf(0.1))) ** 2
+    )
+
+
+@pytest.mark.parametrize("test", ["pooled", "unpooled", "arcsine"])
+def test_small_unsigned_numbers_of_units_do_not_wrap(test):
+    arms = {"n_control": np.array([200], dtype=np.uint8), "n_treatment": np.array([200], dtype=np.uint8)}
+    wanted = power_proportions(0.3, 0.4, n_control=200, n_treatment=200, test=test)
+    assert power_proportions(0.3, 0.4, **arms, test=test) == pytest.approx([wanted], rel=1e-12)
+
+
+def test_shares_in_lists_are_arrays():
+    found = power_proportions([0.1, 0.2], [0.12, 0.25], n_control=500, n_treatment=[500, 800])
+    wanted = [
+        power_proportions(0.1, 0.12, n_control=500, n_treatment=500),
+        power_proportions(0.2, 0.25, n_control=500, n_treatment=800),
+    ]
+    assert found == pytest.approx(wanted, rel=1e-12) and isinstance(wanted[0], float)
+
+
+@pytest.mark.parametrize("scale", ["difference", "ratio"])
+@pytest.mark.parametrize("options", [{"alpha": 0.1}, {"treatments": 3}, {"treatments": 3, "family": "dunnett"}])
+def test_margins_are_planned_at_the_level_of_a_comparison(scale, options):
+    plan = {"share_control": 0.2, "better": "lower", "scale": scale, "share_treatment": 0.21}
+    level = options.get("alpha", 0.025)
+    if "treatments" in options:
+        family = options.get("family", "bonferroni")
+        level = comparison_alpha(0.025, 3, family=family, alternative="greater", allocation=1.5)
+    arms = {"n_control": 2_000, "n_treatment": 3_000}
+    margins = [smallest_margin_proportions(power=0.7, **arms, **plan, **each) for each in (options, {"alpha": level})]
+    assert margins[0] == pytest.approx(margins[1], rel=1e-9)
+    both = [power_non_inferior_proportions(margins[0], **arms, **plan, **each) for each in (options, {"alpha": level})]
+    assert both == pytest.approx([0.7, 0.7], abs=1e-6)
+    units = required_units_non_inferior_proportions(
+        margins[0], power=0.7, allocation=1.5, inflation=1.2, **plan, **options
+    )
+    assert units.exact_control == pytest.approx(1.2 * 2_000, rel=1e-5)
+    assert (units.allocation, units.treatments) == (1.5, options.get("treatments", 1))
+
+
 @given(st.floats(0.02, 0.9), st.floats(0.02, 0.3), st.sampled_from(["higher", "lower"]), ALLOCATIONS)
 def test_null_shares_of_a_ratio_are_those_of_the_score_test(control, margin, better, allocation):
     ratio = 1 - margin if better == "higher" else 1 + margin
@@ -230,6 +325,68 @@ def test_smallest_margin_that_a_share_has_no_room_for_is_not_computed():
         (
             lambda: minimum_detectable_proportions(0.1, n_control=9, n_treatment=9, alternative="less"),
             "with alternative 'less'",
+        ),
+        (lambda: minimum_detectable_proportions(0.0, n_control=9, n_treatment=9), "share_control is 0.0"),
+        (lambda: minimum_detectable_proportions(0.1, n_control=0, n_treatment=9), "^n_control is 0"),
+        (lambda: minimum_detectable_proportions(0.1, n_control=9, n_treatment=0), "^n_treatment is 0"),
+        (lambda: minimum_detectable_proportions(0.1, n_control=9, n_treatment=9, power=0.01), "power is 0.01"),
+        (lambda: minimum_detectable_proportions(0.1, n_control=9, n_treatment=9, inflation=0.5), "inflation is 0.5"),
+        (lambda: minimum_detectable_proportions(0.1, n_control=9, n_treatment=9, test="exact"), "test is 'exact'"),
+        (
+            lambda: minimum_detectable_proportions(0.1, n_control=9, n_treatment=9, alternative="less"),
+            "^the sign of direction is 1;",
+        ),
+        (
+            lambda: minimum_detectable_proportions(
+                0.1, n_control=9, n_treatment=9, alternative="greater", direction="decrease"
+            ),
+            "^the sign of direction is -1;",
+        ),
+        (lambda: required_units_proportions(0.1, 0.2, allocation=0.0), "^allocation is 0.0"),
+        (lambda: required_units_proportions(0.1, 0.2, inflation=0.5), "inflation is 0.5"),
+        (lambda: required_units_proportions(0.1, 0.2, counted="all"), "counted is 'all'"),
+        (lambda: required_units_proportions(0.1, 0.1), "^share_treatment - share_control is 0.0"),
+        (lambda: required_units_proportions(1.0, 0.2), "^share_control is 1.0"),
+        (lambda: required_units_proportions(0.1, 0.0), "^share_treatment is 0.0"),
+        (lambda: power_proportions(0.1, 0.2, n_control=0, n_treatment=5), "^n_control is 0"),
+        (lambda: power_proportions(0.1, 0.2, n_control=5, n_treatment=0), "^n_treatment is 0"),
+        (
+            lambda: required_units_non_inferior_proportions(0.1, share_control=0.2, better="lower", allocation=0.0),
+            "^allocation is 0.0",
+        ),
+        (
+            lambda: required_units_non_inferior_proportions(0.1, share_control=0.2, better="lower", inflation=0.5),
+            "inflation is 0.5",
+        ),
+        (
+            lambda: required_units_non_inferior_proportions(1.0, share_control=0.2, better="higher", scale="ratio"),
+            "margin is 1.0; it must be below 1",
+        ),
+        (
+            lambda: required_units_non_inferior_proportions(0.2, share_control=0.2, better="higher"),
+            "must not lead out",
+        ),
+        (
+            lambda: required_units_non_inferior_proportions(0.8, share_control=0.2, better="lower"),
+            "must not lead out",
+        ),
+        (
+            lambda: smallest_margin_proportions(share_control=0.2, n_control=9, n_treatment=9, better="more"),
+            "better is 'more'",
+        ),
+        (
+            lambda: smallest_margin_proportions(
+                share_control=0.2, n_control=9, n_treatment=9, better="lower", power=0.01
+            ),
+            "power is 0.01",
+        ),
+        (
+            lambda: smallest_margin_proportions(share_control=0.0, n_control=9, n_treatment=9, better="lower"),
+            "share_control is 0.0",
+        ),
+        (
+            lambda: smallest_margin_proportions(share_control=0.2, n_control=9, n_treatment=0, better="lower"),
+            "n_treatment is 0",
         ),
         (lambda: required_units_non_inferior_proportions(0.0, share_control=0.1, better="lower"), "margin is 0.0"),
         (lambda: required_units_non_inferior_proportions(0.2, share_control=0.1, better="higher"), "must not lead out"),

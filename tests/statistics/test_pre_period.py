@@ -28,6 +28,10 @@ def test_test_and_interval_match_scipy(control, treatment, family):
     assert found.pvalue == pytest.approx(reference.pvalue, rel=1e-6, abs=1e-300)
     assert found.interval == pytest.approx((interval.low, interval.high), rel=1e-6, abs=1e-9)
     assert found.alpha == pytest.approx(0.01 / family)
+    effect = np.mean(treatment) - np.mean(control)
+    assert found.effect == pytest.approx(effect, abs=1e-9)
+    if abs(np.mean(control)) > 0.01:
+        assert found.relative_effect == pytest.approx(effect / abs(np.mean(control)), abs=1e-6)
     # Duality of reading, p-value and interval.
     assert found.differs == (found.pvalue < 0.01 / family) == (not interval.low <= 0 <= interval.high)
 
@@ -51,6 +55,7 @@ def test_a_metric_that_cannot_be_compared_keeps_its_share():
     [
         ({}, {}, "arms is empty"),
         ({"a": (Moments(3, 1.0, 1.0),) * 2}, {"false_alarm": 0}, "alpha is 0"),
+        (dict.fromkeys("ab", (Moments(3, 1.0, 1.0),) * 2), {"family_size": 1}, "family_size is 1"),
         ({"a": (Moments(3, 1.0, 1.0),) * 2}, {"family_size": 0}, "family_size is 0"),
     ],
 )

@@ -167,6 +167,24 @@ def test_a_bound_that_is_passed_tonight_has_concluded():
     assert chances_to_conclude(looks, effect=0.0, z=5.0).above == (1.0, 1.0, 1.0)
 
 
+@pytest.mark.parametrize(("z", "above", "below"), [(2.0, 1.0, 0.0), (-2.0, 0.0, 1.0)])
+def test_a_bound_that_is_met_tonight_has_concluded(z, above, below):
+    looks = LooksToCome(100.0, (200.0,), (-1.9,), (1.9,), lower_now=-2.0, upper_now=2.0)
+    chances = chances_to_conclude(looks, effect=0.0, z=z)
+    assert (chances.above, chances.below) == ((above,) * 2, (below,) * 2)
+
+
+@pytest.mark.parametrize(("sides", "critical"), [(1, stats.norm.isf(0.01)), (2, stats.norm.isf(0.005))])
+def test_a_single_look_is_an_ordinary_test_and_a_statistic_before_it_plays_no_part(sides, critical):
+    looks = looks_to_come([], [100.0], alpha=0.01, sides=sides)
+    assert looks.upper == pytest.approx((critical,))
+    assert looks.lower == pytest.approx((-critical,) if sides == 2 else (-inf,))
+    assert (looks.lower_now, looks.upper_now) == (-inf, inf)
+    wanted = (0.0, pytest.approx(stats.norm.sf(critical - 2.0)))
+    assert chances_to_conclude(looks, effect=0.2, z=5.0).above == wanted
+    assert chances_to_conclude(looks, effect=0.2).above == wanted
+
+
 def test_looks_on_the_same_data_are_left_out():
     assert looks_to_come([180.0, 180.0, 420.0], TO_COME) == looks_to_come(TAKEN, TO_COME)
 
@@ -250,6 +268,7 @@ def test_simulated_nights_conclude_as_often_as_foretold(sides):
     "call, message",
     [
         (lambda: LooksToCome(-1.0, (1.0,), (-2.0,), (2.0,)), "at is -1.0"),
+        (lambda: LooksToCome(inf, (), (), ()), "at is inf"),
         (lambda: LooksToCome(2.0, (1.0,), (-2.0,), (2.0,)), "increase"),
         (lambda: LooksToCome(0.5, (1.0,), (), (2.0,)), "lower has 0"),
         (lambda: looks_to_come([1.0], [2.0], spending_time=[1.0]), "spending_time has 1"),

@@ -65,6 +65,11 @@ def test_small_counts_worked_out_by_hand():
     assert found.rate_ratio == NotComputed("control has no events") and found.interval[1] == math.inf
     assert compare_rates(0, 10, 5, 10, alternative="greater").pvalue == pytest.approx(1 / 32)
     assert compare_rates(5, 10, 0, 10).interval[0] == 0 and compare_rates(5, 10, 0, 10).rate_ratio == 0
+    # As few events as there can be are no sign of more, nor are as many of fewer.
+    assert compare_rates(5, 10, 0, 10, alternative="greater").pvalue == 1
+    assert compare_rates(0, 10, 5, 10, alternative="less").pvalue == 1
+    # The lower end of a share is 1 - 1e-19, which floating point holds for 1: the ratio is beyond bounds.
+    assert compare_rates(0, 1, 10**7, 1, alpha=1 - 1e-12, alternative="greater").interval[0] > 1e15
     # 600 events on one side: 2 / 2^600.
     assert compare_rates(0, 1, 600, 1).pvalue == pytest.approx(2.0**-599, rel=1e-9, abs=0)
 

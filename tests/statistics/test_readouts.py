@@ -302,7 +302,32 @@ def test_moments_of_one_cell_may_be_plain_numbers_and_keep_what_is_not_a_number(
             call(3, 2.0, -1.0)
 
 
+def test_a_slice_of_cells_is_the_cells_of_the_slice():
+    cells = [Moments(3, 2.0, 2.5), Moments(4, 1.0, 9.0), Moments(5, 3.0, 7.0), Moments(6, 5.0, 8.0)]
+    row = MomentArrays.of(cells, (2, 2))[1]
+    assert [row[0], row[1]] == cells[2:]
+
+
+def test_below_two_values_there_is_no_error_and_no_freedom():
+    # Rounding may leave a spread of a single value; it is none.
+    got = MomentArrays([0, 1, 2], 5.0, [0.0, 1e-9, 8.0]).estimates()
+    assert got.squared_error == pytest.approx([math.nan, math.nan, 4.0], nan_ok=True)
+    assert got.df == pytest.approx([math.nan, math.nan, 1.0], nan_ok=True)
+    assert np.isnan(got.df).tolist() == [True, True, False]
+    assert MomentArrays.from_variances([0, 1, 2], 5.0, 3.0).m2.tolist() == [0.0, 0.0, 3.0]
+
+
+def test_counts_of_no_unit_and_of_one_are_moments_of_zeros_and_ones():
+    n = np.array([0, 1, 1] * 300)
+    successes = np.array([0, 1, 0] * 300)
+    np.full(900, 7.0)  # what was in memory before has no part in it
+    got = MomentArrays.from_counts(successes, n)
+    assert got.mean.tolist() == [0.0, 1.0, 0.0] * 300
+    assert got.m2.tolist() == [0.0] * 900
+
+
 def test_refusals_keep_the_first_reason():
+    assert Refusals.first((1,), {}).reasons == ("",)
     before = Refusals.first((3,), {"no units": [True, False, False]})
     after = Refusals.first((3,), {"zero": [True, True, False]}, after=before)
     assert [after.at(place) for place in range(3)] == [NotComputed("no units"), NotComputed("zero"), None]
