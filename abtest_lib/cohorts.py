@@ -64,13 +64,38 @@ def looks_so_far(experiment: Experiment, metric: Metric, as_of: dt.date) -> list
         only = Look(experiment.decides_on, experiment.ends_on, 1.0)
         return [only] if as_of >= only.night else []
     planned, matures_in = experiment.enrolment_days, dt.timedelta(days=metric.maturity_days)
-    mature = (as_of - matures_in - experiment.starts_on).days
-    cuts = [experiment.starts_on + dt.timedelta(days=days) for days in range(1, min(mature, planned) + 1)]
-    return [
-        Look(night=cut + matures_in, exposed_before=cut, share=(cut - experiment.starts_on).days / planned)
+    first, mature = first_cut(experiment, metric), (as_of - matures_in - experiment.starts_on).days
+    cuts = [experiment.starts_on + dt.timedelta(days=days) for days in range(first, min(mature, planned) + 1)]
+    # Nights before the first look test no metric, also none that was complete long before it.
+    looks = [
+        Look(max(cut + matures_in, experiment.first_look_on), cut, (cut - experiment.starts_on).days / planned)
         for cut in cuts
-        if cut + matures_in >= experiment.first_look_on  # nights before it test no metric, also none that is faster
     ]
+    return [look for look in looks if look.night <= as_of]
+
+
+def first_cut(experiment: Experiment, metric: Metric) -> int:
+    """How many days of units does the first look at a metric count?
+
+    Parameters
+    ----------
+    experiment : Experiment
+        With a plan of several looks.
+    metric : Metric
+        One that matures faster than what decides has more days by then, at most all; a slower one begins with one.
+
+    Returns
+    -------
+    int
+        Days of enrolment.
+
+    Examples
+    --------
+    >>> first_cut(experiment, experiment.metrics["conversion"])
+    21
+    """
+    mature = (experiment.first_look_on - experiment.starts_on).days - metric.maturity_days
+    return max(1, min(mature, experiment.enrolment_days))
 
 
 def planned_shares(experiment: Experiment) -> list[float]:

@@ -8,7 +8,7 @@ from math import copysign, inf, isfinite
 
 from scipy.special import ndtri
 
-from abtest_lib.cohorts import looks_so_far, planned_shares
+from abtest_lib.cohorts import first_cut, looks_so_far
 from abtest_lib.definitions import Experiment, Metric
 from abtest_lib.readings import SPENDING, stage
 from abtest_lib.statistics.progress import (
@@ -109,9 +109,12 @@ def _looks(
     if experiment.looks == "horizon":
         return last_look_only(0.0, information[-1:], alpha=alpha), 0.0
     taken = [(look.exposed_before - experiment.starts_on).days for look in looks_so_far(experiment, metric, as_of)]
-    first = taken[0] if taken else experiment.enrolment_days - len(planned_shares(experiment)) + 1
     # A look before the first unit is none.
-    cuts = [days for days in range(first, experiment.enrolment_days + 1) if information[days - 1] > 0]
+    cuts = [
+        days
+        for days in range(first_cut(experiment, metric), experiment.enrolment_days + 1)
+        if information[days - 1] > 0
+    ]
     found = looks_to_come(
         [information[days - 1] for days in cuts if days in taken],
         [information[days - 1] for days in cuts if days not in taken],

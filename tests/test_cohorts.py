@@ -43,6 +43,24 @@ def test_looks_of_earlier_nights_stay_what_they_were(nightly):
         assert looks(nightly, "latency_ms", night) == looks(nightly, "latency_ms", 17)[: night - 10]
 
 
+def test_metric_that_is_complete_before_the_first_look_is_tested_there_once(nightly):
+    """Such as conversion beside chargebacks that take weeks: its units are all mature, and nobody may look before."""
+    slow = replace(nightly.metrics["latency_ms"], lag_days=25)
+    late = replace(nightly, metrics={**nightly.metrics, "latency_ms": slow})
+    assert late.first_look_on == dt.date(2026, 3, 5)
+    assert looks_so_far(late, late.metrics["conversion"], dt.date(2026, 3, 4)) == []
+    for night in (5, 11, 31):
+        (only,) = looks_so_far(late, late.metrics["conversion"], dt.date(2026, 3, night))
+        assert (only.night, only.exposed_before, only.share) == (late.first_look_on, late.ends_on, 1.0)
+
+
+def test_secondary_metric_slower_than_what_decides_begins_with_its_first_day(nightly):
+    slow = replace(nightly.metrics["revenue_per_user"], lag_days=20)
+    (first, *_, last) = looks_so_far(nightly, slow, dt.date(2026, 4, 1))
+    assert (first.exposed_before, first.night, first.share) == (dt.date(2026, 2, 3), dt.date(2026, 2, 25), 0.1)
+    assert (last.exposed_before, last.share) == (nightly.ends_on, 1.0)
+
+
 def test_horizon_is_the_only_look_of_a_fixed_plan(nightly):
     fixed = replace(nightly, looks="horizon")
     assert looks(fixed, "conversion", 16) == []

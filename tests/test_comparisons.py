@@ -188,3 +188,14 @@ def test_units_that_come_in_any_order_of_rows_give_the_same_reading(nightly):
     rows = rows_of((150, 160, 170, 165, 155, 180, 150, 160, 170, 150))
     shuffled = list(itertools.chain(rows[1::2], rows[::2]))
     assert compared(nightly, shuffled, 10) == compared(nightly, rows, 10)
+
+
+def test_primary_that_is_complete_long_before_its_guardrail_is_decided_at_the_first_look(nightly):
+    slow = replace(nightly.metrics["latency_ms"], lag_days=40)
+    late = replace(nightly, metrics={**nightly.metrics, "latency_ms": slow})
+    rows = rows_of((220,) * DAYS)
+    found = {
+        night: readings.significance(late, night, rows)["metrics"][0]["comparisons"][0]["reading"]
+        for night in (late.first_look_on - dt.timedelta(days=1), late.first_look_on, late.decides_on)
+    }
+    assert list(found.values()) == ["interim", "better", "better"]
