@@ -215,10 +215,18 @@ def _levels(reads: Sequence[Read], alpha: float, sides: int, spending: Spending)
     """The level of each read; 0 where it may not test."""
     if reads[-1].look is None:
         return [0.0]
-    shares = [read.look.share for read in reads]
-    if shares == [1.0]:
-        return [alpha]  # the only look of the plan so far is its last: nothing was spent before
-    return list(look_levels(_information(reads), shares, alpha=alpha, sides=sides, spending=spending))
+    if _is_only(reads):
+        return [alpha]
+    return list(look_levels(_information(reads), _shares(reads), alpha=alpha, sides=sides, spending=spending))
+
+
+def _shares(reads: Sequence[Read]) -> list[float]:
+    return [read.look.share for read in reads]
+
+
+def _is_only(reads: Sequence[Read]) -> bool:
+    """Is the only look of the plan so far its last? Then nothing was spent before, and its p-value is its own."""
+    return _shares(reads) == [1.0]
 
 
 def _information(reads: Sequence[Read]) -> list[float]:
@@ -250,10 +258,9 @@ def _agreeing(pvalue: float, alpha: float, stop: int | None) -> float:
 def _over_looks(
     reads: Sequence[Read], pvalues: Sequence[float], levels: Sequence[float], sides: int, spending: Spending
 ) -> float:
-    shares = [read.look.share for read in reads]
-    if shares == [1.0]:
+    if _is_only(reads):
         return pvalues[0]
-    return sequential_pvalue(_information(reads), pvalues, shares, sides=sides, spending=spending)
+    return sequential_pvalue(_information(reads), pvalues, _shares(reads), sides=sides, spending=spending)
 
 
 def _sequence(
@@ -264,7 +271,7 @@ def _sequence(
     alpha: float,
 ) -> dict:
     """What a plan of several looks adds: how many there were, tonight's level, and the estimate after a stop."""
-    if reads[-1].look is None or [read.look.share for read in reads] == [1.0]:
+    if reads[-1].look is None or _is_only(reads):
         return {}
     entry = {"looks": len(reads), "level_tonight": levels[-1]}
     if stop is None:

@@ -17,9 +17,6 @@ from abtest_lib.statistics.dunnett import dunnett_alpha, dunnett_critical_value,
 from abtest_lib.statistics.inference import compare_means, compare_proportions
 from abtest_lib.statistics.moments import Moments
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
-
 # Ties, both ends, and values on the very steps of the procedures are drawn as often as any other.
 edges = st.sampled_from([0.0, 1.0, 0.05, 0.025, 0.05 / 3, 0.0125, 0.01, 0.05 / 6, 0.1, 1e-300])
 PVALUES = st.lists(st.one_of(edges, st.floats(0, 1), st.floats(0, 0.06)), min_size=1, max_size=10)

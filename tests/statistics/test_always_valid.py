@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, optimize, stats
 
@@ -30,9 +30,6 @@ from abtest_lib.statistics.mixture_bounds import (
     tuned_mixture_rho,
 )
 from abtest_lib.statistics.tails import critical_value
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 SIDES = ("two-sided", "greater", "less")
 EFFECTS = st.floats(-2, 2)

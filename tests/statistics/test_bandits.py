@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from abtest_lib.statistics.bandits import (
@@ -19,9 +19,6 @@ from abtest_lib.statistics.bandits import (
 )
 from abtest_lib.statistics.bayesian import BetaPosterior, NormalPosterior, compare_shares, read_effect
 from abtest_lib.statistics.estimates import NotComputed
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 BETAS = st.lists(st.builds(BetaPosterior, st.floats(0.5, 1e4), st.floats(0.5, 1e4)), min_size=2, max_size=5)
 NORMALS = st.lists(st.builds(NormalPosterior, st.floats(-5, 5), st.floats(0.01, 5)), min_size=2, max_size=5)

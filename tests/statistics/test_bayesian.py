@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 from scipy.special import betaln
@@ -18,9 +18,6 @@ from abtest_lib.statistics.bayesian import (
     read_effect,
 )
 from abtest_lib.statistics.estimates import NotComputed
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 BETAS = st.builds(BetaPosterior, st.floats(0.5, 1e5), st.floats(0.5, 1e5))
 NORMALS = st.builds(NormalPosterior, st.floats(-5, 5), st.floats(0.01, 5))

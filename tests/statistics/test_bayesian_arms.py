@@ -16,9 +16,6 @@ from abtest_lib.statistics.bayesian_arms import (
     share_effect_probability,
 )
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
-
 BETAS = st.builds(BetaPosterior, st.floats(0.5, 1e4), st.floats(0.5, 1e4))
 NORMALS = st.builds(NormalPosterior, st.floats(-5, 5), st.floats(0.01, 5))
 SCALES = st.sampled_from(["difference", "ratio"])

@@ -15,9 +15,6 @@ from abtest_lib.statistics.checks import (
 )
 from abtest_lib.statistics.estimates import MeanEstimate, NotComputed
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
-
 DAYS = list(range(1, 15))
 EFFECTS = [0.031, 0.027, 0.029, 0.022, 0.02, 0.021, 0.017, 0.018, 0.012, 0.014, 0.011, 0.012, 0.009, 0.01]
 ERRORS = [0.006, 0.006, 0.006, 0.0055, 0.0055, 0.006, 0.006, 0.0055, 0.005, 0.005, 0.005, 0.0055, 0.006, 0.006]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
@@ -30,9 +30,6 @@ from abtest_lib.statistics.ratios import (
     linearised_columns,
 )
 from abtest_lib.statistics.slopes import Slopes, residual_moments, with_slope_error, within_slopes
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 ORACLES = Path(__file__).resolve().parents[2].parent / "shared" / "oracles"
 COMPARED = ("effect", "standard_error", "statistic", "df", "pvalue", "relative_effect")

@@ -3,16 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from abtest_lib.statistics.crossovers import crossover_shares, crossover_test
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.moments import Moments
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 column = st.lists(st.floats(-20, 20).map(lambda value: round(value, 3)), min_size=2, max_size=20)
 columns = st.tuples(column, column, column, column).filter(lambda groups: all(np.std(group) > 1e-2 for group in groups))

@@ -10,9 +10,6 @@ from abtest_lib.statistics.dunnett import dunnett_critical_value, dunnett_pvalue
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.moments import Moments
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
-
 # multcomp::recovery, the example of the vignette of R's multcomp: minutes to recover under four blankets.
 RECOVERY = {
     "b0": [15, 13, 12, 16, 16, 17, 13, 13, 16, 17, 17, 19, 17, 15, 13, 12, 16, 10, 17, 12],

@@ -4,16 +4,13 @@ import re
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from abtest_lib.statistics.error_budget import error_budget, error_budget_table
 from abtest_lib.statistics.guardrails import harm_alpha
 from abtest_lib.statistics.multiplicity import bonferroni_alpha
 from abtest_lib.statistics.sample_ratio import alarm_level
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 plans = st.fixed_dictionaries(
     {

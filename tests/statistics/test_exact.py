@@ -3,15 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from benchmark_rates import broken_rates
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.exact import clopper_pearson_interval, continuity_corrected_test, fisher_pvalue
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 tables = st.tuples(st.integers(1, 60), st.integers(1, 60)).flatmap(
     lambda n: st.tuples(st.integers(0, n[0]), st.just(n[0]), st.integers(0, n[1]), st.just(n[1]))

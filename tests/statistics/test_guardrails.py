@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import test_proportions_2indep
@@ -27,9 +27,6 @@ from abtest_lib.statistics.inference import compare_means, compare_proportions
 from abtest_lib.statistics.intervals import fieller_interval
 from abtest_lib.statistics.moments import Moments
 from abtest_lib.statistics.proportions import score_ratio_interval
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 test_proportions_2indep.__test__ = False
 MEANS = st.builds(Moments, st.integers(2, 5_000), st.floats(1, 100), st.floats(0.1, 1e6))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -15,9 +15,6 @@ from abtest_lib.statistics.harm import harm_holds
 from abtest_lib.statistics.moments import Moments
 
 LEVEL = harm_alpha(0.05, guardrails=5, treatments=1, reads=28)
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 
 def holds(control, treatment, kind="mean", margin=0.05, better="higher", alpha_harm=LEVEL):

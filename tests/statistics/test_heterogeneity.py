@@ -4,16 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.meta_analysis import combine_effects
 
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.heterogeneity import heterogeneity_test, random_effects, shrunken_effects
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 EFFECTS, ERRORS = [0.012, -0.004, 0.02, 0.001, 0.015], [0.008, 0.006, 0.01, 0.004, 0.012]
 segments = st.lists(st.tuples(st.floats(-5, 5), st.floats(0.05, 3)), min_size=2, max_size=8)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 from statsmodels.regression.linear_model import OLS
@@ -45,9 +45,6 @@ from abtest_lib.statistics.proportions import (
 )
 from abtest_lib.statistics.score_intervals import miettinen_nurminen_interval
 from abtest_lib.statistics.tails import critical_value, tail_pvalue
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 test_proportions_2indep.__test__ = False
 ROOT = Path(__file__).resolve().parents[2]

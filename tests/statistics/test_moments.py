@@ -6,13 +6,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from abtest_lib.statistics.moments import CoMoments, Moments, merge, merge_co_moments
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
 

@@ -20,9 +20,6 @@ from abtest_lib.statistics.multiplicity import (
     hommel,
 )
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
-
 ADJUSTMENTS = {
     bonferroni: "bonferroni",
     holm: "holm",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from benchmark_rates import broken_rates
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -23,9 +23,6 @@ from abtest_lib.statistics.score_intervals import (
     miettinen_nurminen_interval,
     miettinen_nurminen_z,
 )
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 CONTROL, TREATMENT = [4.0, 5.5, 6.1, 7.2, 3.9, 5.0], [5.1, 6.3, 7.7, 4.2, 6.6, 5.8, 6.0]
 SHARE_TESTS = [wald_non_inferiority, farrington_manning_non_inferiority, miettinen_nurminen_non_inferiority]

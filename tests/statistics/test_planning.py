@@ -26,9 +26,6 @@ from abtest_lib.statistics.power_proportions import (
 )
 from abtest_lib.statistics.spending import pocock_spending
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
-
 RNG = np.random.default_rng(20250302)
 SESSIONS = 1 + RNG.poisson(4.0, 500).astype(float)
 ORDERS = RNG.poisson(0.4 * SESSIONS).astype(float)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_effectsize
@@ -10,9 +10,6 @@ from statsmodels.stats.proportion import proportion_effectsize
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.moments import Moments
 from abtest_lib.statistics.pooled import cohens_d, cohens_h, hedges_g, student_log_ratio_interval, student_test
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 samples = st.lists(st.integers(-50, 50), min_size=3, max_size=30).filter(lambda values: len(set(values)) > 1)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
@@ -29,9 +29,6 @@ from abtest_lib.statistics.sampled_strata import (
     compare_ratios_over_sampled_strata,
 )
 from abtest_lib.statistics.strata import joint_cells, merged_pairs, pooled_strata
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 ORACLES = Path(__file__).resolve().parents[2].parent / "shared" / "oracles"
 

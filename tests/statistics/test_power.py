@@ -32,9 +32,6 @@ from abtest_lib.statistics.power_margins import (
 )
 from abtest_lib.statistics.tails import critical_value
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
-
 COUNTED = ("effect side", "either side")
 TESTS = st.sampled_from(["welch", "student", "z"])
 SIDES = st.sampled_from(["two-sided", "greater", "less"])

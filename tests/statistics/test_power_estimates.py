@@ -15,9 +15,6 @@ from abtest_lib.statistics.power_estimates import further_data, information_need
 from abtest_lib.statistics.progress import chances_to_conclude, last_look_only
 from abtest_lib.statistics.tails import critical_value
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
-
 COUNTED = ("effect side", "either side")
 SIDES = st.sampled_from(["two-sided", "greater", "less"])
 

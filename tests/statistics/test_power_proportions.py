@@ -26,9 +26,6 @@ from abtest_lib.statistics.power_proportions import (
 )
 from abtest_lib.statistics.proportions import score_ratio_z
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
-
 TESTS = st.sampled_from(["pooled", "unpooled", "arcsine"])
 SIDES = st.sampled_from(["two-sided", "greater", "less"])
 SHARES, ALLOCATIONS = st.floats(0.01, 0.99), st.floats(0.2, 5.0)

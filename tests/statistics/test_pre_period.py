@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.moments import Moments
 from abtest_lib.statistics.pre_period import pre_period_differences
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 values = st.lists(st.floats(-50, 50).map(lambda value: round(value, 3)), min_size=3, max_size=30).filter(
     lambda column: len(set(column)) > 1

@@ -20,9 +20,6 @@ from abtest_lib.statistics.progress import (
 )
 from abtest_lib.statistics.spending import pocock_spending
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
-
 TAKEN, TO_COME = [180.0, 420.0], [650.0, 700.0, 1_000.0]
 Z, EFFECT = 1.4, 0.085
 

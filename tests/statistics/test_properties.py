@@ -64,8 +64,6 @@ from abtest_lib.statistics.sequential_sample_ratio import sequential_sample_rati
 from abtest_lib.statistics.spending import obrien_fleming_spending, pocock_spending
 from abtest_lib.statistics.tails import critical_value, tail_pvalue
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 few = settings(max_examples=8)
 
 MIRRORED = {"two-sided": "two-sided", "greater": "less", "less": "greater"}

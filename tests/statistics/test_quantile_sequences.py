@@ -4,13 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from abtest_lib.statistics.quantile_sequences import distribution_band, quantile_deviation, quantile_sequence
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 SHARES = st.floats(0.01, 0.99)
 

@@ -4,15 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.rates import compare_rates
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 counts = st.tuples(st.integers(0, 200), st.floats(1, 500), st.integers(0, 200), st.floats(1, 500)).filter(
     lambda case: case[0] + case[2] > 0

@@ -28,8 +28,6 @@ from abtest_lib.statistics.score_intervals import miettinen_nurminen_interval
 from abtest_lib.statistics.tails import check_each, critical_value, tail_pvalue
 
 test_proportions_2indep.__test__ = False
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 SIDES = st.sampled_from(["two-sided", "greater", "less"])
 # What goes wrong in nights: no unit, one unit, nothing varies, a broken value, a mean of zero or nearly, large numbers.

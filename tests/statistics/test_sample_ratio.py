@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import gammaincc
@@ -16,9 +16,6 @@ from abtest_lib.statistics.sample_ratio import (
     sample_ratio_pvalue,
     sample_ratio_test,
 )
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 
 def test_statistic_matches_r():

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -13,9 +13,6 @@ from statsmodels.stats.multitest import multipletests
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.sample_ratio import sample_ratio_test
 from abtest_lib.statistics.sample_ratio_drilldown import sample_ratio_drilldown
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 EVEN = {"control": 1, "treatment": 1}
 BROWSERS = {

@@ -19,9 +19,6 @@ from abtest_lib.statistics.score_intervals import (
     miettinen_nurminen_z,
 )
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
-
 counts = st.tuples(st.integers(1, 3_000), st.integers(1, 3_000)).flatmap(
     lambda n: st.tuples(st.integers(0, n[0]), st.just(n[0]), st.integers(0, n[1]), st.just(n[1]))
 )

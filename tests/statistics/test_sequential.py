@@ -51,9 +51,6 @@ from abtest_lib.statistics.spending import (
     power_spending,
 )
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
-
 SPENDINGS = (
     obrien_fleming_spending,
     pocock_spending,

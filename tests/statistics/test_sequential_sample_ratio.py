@@ -4,14 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from abtest_lib.statistics.sequential_sample_ratio import sequential_sample_ratio_test
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 EVEN = {"control": 1, "treatment": 1}
 nights = st.lists(st.fixed_dictionaries({"control": st.integers(1, 500), "treatment": st.integers(1, 500)}), min_size=1)

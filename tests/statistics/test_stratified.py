@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import StratifiedTable
 
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.stratified import cochran_mantel_haenszel_test, mantel_haenszel_difference
-
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 STRATA = [(155, 5_000, 190, 5_000), (101, 2_000, 95, 2_000), (28, 1_000, 40, 1_000)]
 stratum = st.tuples(st.integers(4, 500), st.integers(4, 500)).flatmap(
