@@ -352,8 +352,10 @@ def guardrail_intervals(rng: np.random.Generator, repetitions: int) -> Iterator[
         statistic = score_ratio_z(*counts, ratio=1.1)
         for name, alpha in (("one reading", ALPHA), ("harm", harm)):
             case = f"guardrail, {name}: Koopman, share {share}, {sizes(n_control, n_treatment)}, effect +10%"
-            rare = 0.0 if share * n_treatment > 50 else 1.0 if alpha < ALPHA else RARE
-            yield miss(case, score_tails(statistic, alpha), repetitions, alpha, discreteness=rare)
+            few = share * n_treatment < 500 and n_control != n_treatment
+            options = {"used": False, "remark": "known limit"} if few and alpha < ALPHA else {}
+            rare = 0.0 if share * n_treatment > 50 else RARE
+            yield miss(case, score_tails(statistic, alpha), repetitions, alpha, discreteness=rare, **options)
 
 
 def exact_methods(rng: np.random.Generator, repetitions: int) -> Iterator[Rate]:

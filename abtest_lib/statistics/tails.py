@@ -15,6 +15,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 Alternative = Literal["two-sided", "greater", "less"]
 Interval = tuple[float, float]
 ALTERNATIVES = ("two-sided", "greater", "less")
+_FAR = 1e100
 
 
 def critical_value(alpha: Any, alternative: Alternative = "two-sided", df: Any = None) -> Any:
@@ -326,7 +327,11 @@ def _check_df(df: Any) -> None:
 
 
 def _lower_tail(value: Any, df: Any) -> Any:
-    return ndtr(value) if df is None else stdtr(df, value)
+    if df is None:
+        return ndtr(value)
+    # stdtr squares its argument, which overflows beyond 1e154; so far out the tail is a power of the statistic.
+    near = np.maximum(value, -_FAR)
+    return stdtr(df, near) * (near / np.minimum(value, -_FAR)) ** np.where(value < -_FAR, df, 0.0)
 
 
 def _is_count(value: Any) -> Any:

@@ -56,6 +56,16 @@ def test_plain_numbers_give_plain_floats_and_arrays_give_arrays():
     assert tail_pvalue([1, 2], df=[3, 30]) == pytest.approx([tail_pvalue(1, df=3), tail_pvalue(2, df=30)], rel=1e-15)
 
 
+@pytest.mark.parametrize("df", [0.5, 1.0, 1.5, 2.5])
+@pytest.mark.parametrize("statistic", [1e90, 1e101, 1e118])
+def test_t_tails_far_out_follow_their_power_law(statistic, df):
+    # The density of Student's t tends to c * t**-(df + 1) with this c; the integral of that is c / df * t**-df.
+    c = math.gamma((df + 1) / 2) / (math.sqrt(df * math.pi) * math.gamma(df / 2)) * df ** ((df + 1) / 2)
+    expected = math.exp(math.log(c / df) - df * math.log(statistic))
+    assert tail_pvalue(statistic, "greater", df) == pytest.approx(expected, rel=1e-11)
+    assert tail_pvalue([statistic, 0.0, -math.inf], "greater", df) == pytest.approx([expected, 0.5, 1.0], rel=1e-11)
+
+
 def test_no_pvalue_is_above_one_and_none_is_lost_far_out():
     # Mills' ratio: (1 - 1 / x**2) phi(x) / x < P(Z > x) < phi(x) / x.
     mills = 2 * math.exp(-(37**2) / 2) / math.sqrt(2 * math.pi) / 37
