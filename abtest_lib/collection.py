@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from abtest_lib.definitions import Experiment, Metric
 from abtest_lib.errors import DataError
 from abtest_lib.queries import NightQueries
-from abtest_lib.warehouse import DuckDBWarehouse
+from abtest_lib.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class NightData:
     moments: list[dict]
 
 
-def read_night(experiment: Experiment, as_of: dt.date, warehouse: DuckDBWarehouse) -> NightData:
+def read_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse) -> NightData:
     """Read exposures and the moments of every metric, as they were known on that night.
 
     Parameters
@@ -29,7 +29,7 @@ def read_night(experiment: Experiment, as_of: dt.date, warehouse: DuckDBWarehous
         What to read.
     as_of : date
         Data before 00:00 UTC of this date.
-    warehouse : DuckDBWarehouse
+    warehouse : Warehouse
         Open for reading; its sources are complete for the last day.
 
     Returns

@@ -16,7 +16,7 @@ from pathlib import Path
 from abtest_lib import __version__, results
 from abtest_lib.definitions import Experiment, experiment_from_json
 from abtest_lib.errors import DataError
-from abtest_lib.warehouse import DuckDBWarehouse
+from abtest_lib.warehouse import Warehouse
 
 log = logging.getLogger(__name__)  # Airflow shows it in the log of the task
 
@@ -35,7 +35,7 @@ class Waiting:
     reason: str
 
 
-def outcomes_ready(experiment: Experiment, as_of: dt.date, warehouse: DuckDBWarehouse) -> list[Waiting]:
+def outcomes_ready(experiment: Experiment, as_of: dt.date, warehouse: Warehouse) -> list[Waiting]:
     """Which sources are not yet complete for the last day of data?
 
     Parameters
@@ -44,7 +44,7 @@ def outcomes_ready(experiment: Experiment, as_of: dt.date, warehouse: DuckDBWare
         Its exposures and every outcome source of its metrics are looked at.
     as_of : date
         The night reads data before 00:00 UTC of this date.
-    warehouse : DuckDBWarehouse
+    warehouse : Warehouse
         Open for reading.
 
     Returns
@@ -79,7 +79,7 @@ def outcomes_ready(experiment: Experiment, as_of: dt.date, warehouse: DuckDBWare
     return [Waiting(name, f"has no row of {last_day} or later") for name in late]
 
 
-def collect(experiment: Experiment, as_of: dt.date, warehouse: DuckDBWarehouse, results_folder: Path | str) -> Path:
+def collect(experiment: Experiment, as_of: dt.date, warehouse: Warehouse, results_folder: Path | str) -> Path:
     """Read from the warehouse all that the night's numbers are made of, and open the night's revision.
 
     Parameters
@@ -88,7 +88,7 @@ def collect(experiment: Experiment, as_of: dt.date, warehouse: DuckDBWarehouse, 
         What to read.
     as_of : date
         The night reads data before 00:00 UTC of this date.
-    warehouse : DuckDBWarehouse
+    warehouse : Warehouse
         Open for reading.
     results_folder : path
         The folder of all results.
@@ -318,7 +318,7 @@ def report(night: Path) -> Path:
     return path
 
 
-def run(experiment: Experiment, as_of: dt.date, warehouse: DuckDBWarehouse, results_folder: Path | str) -> Path:
+def run(experiment: Experiment, as_of: dt.date, warehouse: Warehouse, results_folder: Path | str) -> Path:
     """Run all steps of one night, the same as the DAG's tasks one after the other, without delivery.
 
     Parameters
@@ -327,7 +327,7 @@ def run(experiment: Experiment, as_of: dt.date, warehouse: DuckDBWarehouse, resu
         What to analyse.
     as_of : date
         The night reads data before 00:00 UTC of this date.
-    warehouse : DuckDBWarehouse
+    warehouse : Warehouse
         Open for reading.
     results_folder : path
         The folder of all results.

@@ -8,13 +8,12 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-import duckdb
 import jinja2
 
 from abtest_lib import resources
 from abtest_lib.definitions import AttributeSource, Experiment, ExposureSource, LoadLog, Metric, OutcomeSource
 from abtest_lib.errors import DataError
-from abtest_lib.warehouse import DuckDBWarehouse
+from abtest_lib.warehouse import StatementError, Warehouse
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PARAMETER = re.compile(r"\$([a-z_]+[0-9]*)")
@@ -94,7 +93,7 @@ def render(template: str, **names) -> str:
 class NightQueries:
     """The questions that one night of one experiment asks; errors name experiment, night and source."""
 
-    def __init__(self, experiment: Experiment, as_of: dt.date, warehouse: DuckDBWarehouse):
+    def __init__(self, experiment: Experiment, as_of: dt.date, warehouse: Warehouse):
         self._experiment, self._as_of, self._warehouse = experiment, as_of, warehouse
         self._where = f"{experiment.key}, {as_of}"
         self._values = {
@@ -111,7 +110,7 @@ class NightQueries:
         used = {name: given[name] for name in _PARAMETER.findall(sql)}
         try:
             return self._warehouse.query(sql, used)
-        except duckdb.Error as error:
+        except StatementError as error:
             raise DataError(
                 f"{self._where}: source {origin}: the warehouse refused {template}.sql: {_first_line(error)} "
                 f"Check the table's columns and types against sources.yaml and metrics.yaml."
@@ -146,7 +145,7 @@ class NightQueries:
         for name, table, columns in self._sources():
             try:
                 found = self._warehouse.columns(table)
-            except duckdb.Error as error:
+            except StatementError as error:
                 problems.append(f"{self._where}: source {name}: table '{table}' cannot be read: {_first_line(error)}")
                 continue
             if found is None:

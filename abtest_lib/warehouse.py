@@ -1,4 +1,4 @@
-"""The warehouse: read-only queries with bound values. The embedded engine is DuckDB, one file."""
+"""The warehouse: read-only queries with bound values, on DuckDB (embedded, one file) or a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -6,8 +6,32 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import duckdb
+
+
+class StatementError(Exception):
+    """The engine refused a statement: a missing table, a column of another type, a value that is none."""
+
+
+class Warehouse(Protocol):
+    """What a night asks of an engine; ``name`` is where it lies, without a password."""
+
+    name: str
+
+    def query(self, sql: str, parameters: Mapping | None = None) -> list[dict]:
+        """Run one statement of ``sql/``, written for DuckDB with named parameters, and return its rows."""
+
+    def columns(self, table: str) -> list[str] | None:
+        """Name the columns of a table or view; None when there is no such table."""
+
+    def tables(self) -> list[str]:
+        """Name the tables and views, as a definition would."""
+
+    def __enter__(self) -> Warehouse: ...
+
+    def __exit__(self, *_) -> None: ...
 
 
 class DuckDBWarehouse:
@@ -53,7 +77,7 @@ class DuckDBWarehouse:
 
         Raises
         ------
-        duckdb.Error
+        StatementError
             If the statement fails.
 
         Examples
@@ -64,19 +88,22 @@ class DuckDBWarehouse:
         >>> DuckDBWarehouse(path).query("SELECT amount_usd FROM orders WHERE amount_usd > $least", {"least": 10})
         [{'amount_usd': 12}]
         """
-        result = self._connection.execute(sql, dict(parameters or {}))
-        names = [column[0] for column in result.description]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        try:
+            result = self._connection.execute(sql, dict(parameters or {}))
+            names = [column[0] for column in result.description]
+            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        except duckdb.Error as error:
+            raise StatementError(_first_line(error)) from error
 
     def columns(self, table: str) -> list[str] | None:
-        """Name the columns of a table or view; None when there is no such table, duckdb.Error for a broken view."""
+        """Name the columns of a table or view; None when there is no such table, StatementError for a broken view."""
         quoted = ".".join(f'"{part}"' for part in table.split("."))
         try:
             return [row["column_name"] for row in self.query(f"DESCRIBE {quoted}")]
-        except duckdb.CatalogException:
-            if table in self.tables():
-                raise  # a view of something that is gone
-            return None
+        except StatementError as error:
+            if isinstance(error.__cause__, duckdb.CatalogException) and table not in self.tables():
+                return None
+            raise  # a view of something that is gone
 
     def tables(self) -> list[str]:
         """Name the tables and views of all schemas, as a definition would."""
@@ -86,17 +113,18 @@ class DuckDBWarehouse:
         ]
 
 
-def connect(location: str | Path) -> DuckDBWarehouse:
+def connect(location: str | Path) -> Warehouse:
     """Open the warehouse of a night.
 
     Parameters
     ----------
     location : str or path
-        Path of a DuckDB file, with or without ``duckdb://`` before it.
+        Path of a DuckDB file, with or without ``duckdb://`` before it, or the URL of a PostgreSQL server,
+        ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``.
 
     Returns
     -------
-    DuckDBWarehouse
+    Warehouse
         Open for reading.
 
     Raises
@@ -104,19 +132,27 @@ def connect(location: str | Path) -> DuckDBWarehouse:
     ConnectionError
         If it cannot be opened; worth another try later.
     ValueError
-        If the location names another kind of warehouse.
+        If the location names another kind of warehouse, or the driver of this kind is not installed.
 
     Examples
     --------
-    >>> connect("postgresql://warehouse/analytics")
+    >>> connect("mysql://warehouse/analytics")
     Traceback (most recent call last):
     ...
-    ValueError: location is 'postgresql://warehouse/analytics'; it must be the path of a DuckDB file.
+    ValueError: location begins with 'mysql://'; it must be the path of a DuckDB file, or begin with postgresql://.
     """
-    kind, separator, path = str(location).rpartition("://")
-    if separator and kind != "duckdb":
-        raise ValueError(f"location is '{location}'; it must be the path of a DuckDB file.")
-    return DuckDBWarehouse(path)
+    kind, separator, path = str(location).partition("://")
+    if not separator:
+        return DuckDBWarehouse(location)
+    if kind == "duckdb":
+        return DuckDBWarehouse(path)
+    if kind in ("postgresql", "postgres"):
+        from abtest_lib.warehouse_postgresql import PostgreSQLWarehouse
+
+        return PostgreSQLWarehouse(str(location))
+    raise ValueError(
+        f"location begins with '{kind}://'; it must be the path of a DuckDB file, or begin with postgresql://."
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -46,7 +46,9 @@ def results_folder() -> Path:
 
 
 def warehouse_url() -> str:
-    """Give the warehouse: the host of the connection ``abtest_warehouse``, else ``ABTEST_WAREHOUSE``.
+    """Give the warehouse: the connection ``abtest_warehouse``, else ``ABTEST_WAREHOUSE``.
+
+    A connection of type postgres is a server, with login and password; any other names a DuckDB file as its host.
 
     Raises
     ------
@@ -57,13 +59,16 @@ def warehouse_url() -> str:
         found = Connection.get(WAREHOUSE_CONNECTION)
     except AirflowNotFoundException:
         found = None
+    if found and found.conn_type in ("postgres", "postgresql"):
+        return found.get_uri()
     # A path given as a URI (duckdb:///data/w.duckdb) arrives as the schema, one given as JSON as the host.
     path = found and (found.host or (f"/{found.schema}" if found.schema else None))
     path = path or os.environ.get("ABTEST_WAREHOUSE")
     if not path:
         raise MissingConnection(
             "No warehouse is named. Set ABTEST_WAREHOUSE to the path of the DuckDB file, or create the connection: "
-            "airflow connections add abtest_warehouse --conn-type generic --conn-host /data/warehouse.duckdb"
+            "airflow connections add abtest_warehouse --conn-type generic --conn-host /data/warehouse.duckdb, or "
+            "--conn-type postgres with host, schema (the database), login and password."
         )
     return path
 

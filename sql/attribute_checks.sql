@@ -9,7 +9,7 @@ WITH repeated AS (
     SELECT CAST({{ attribute.unit | ident }} AS VARCHAR) AS unit_id
     FROM {{ attribute.table | ident }}
     WHERE {{ attribute.unit | ident }} IS NOT NULL
-    GROUP BY 1
+    GROUP BY CAST({{ attribute.unit | ident }} AS VARCHAR)
     HAVING COUNT(*) > 1
 )
 SELECT
@@ -17,8 +17,10 @@ SELECT
     MIN(unit_id) AS example
     {%- for column in covariates | default([]) %},
     (
-        SELECT COUNT_IF(NOT ISFINITE(CAST({{ column | ident }} AS DOUBLE)))
+        SELECT COUNT(*)
         FROM {{ attribute.table | ident }}
+        {#- Engines that know NaN order it above every number. #}
+        WHERE ABS(CAST({{ column | ident }} AS DOUBLE)) > 1.7976931348623157E308
     ) AS not_finite_{{ loop.index0 }}
     {%- endfor %}
 FROM repeated

@@ -15,6 +15,13 @@ Output: exposures, null_units, null_variants, null_times, negative_times (before
 {%- set unknown -%}
 {{ variant }} NOT IN ({% for _ in variants %}{{ ', ' if loop.index0 }}$variant_{{ loop.index0 }}{% endfor %})
 {%- endset -%}
+{%- set in_the_night -%}
+{{ exposures.experiment | ident }} = $experiment
+    AND ({{ exposed_at }} < $as_of OR {{ exposed_at }} IS NULL OR {{ in_future }})
+    {%- if exposures.loaded_at %}
+    AND COALESCE(CAST({{ exposures.loaded_at | ident }} AS TIMESTAMP) <= $known_by, TRUE)
+    {%- endif %}
+{%- endset %}
 SELECT
     COUNT(*) AS exposures,
     COUNT(*) FILTER (WHERE {{ exposures.unit | ident }} IS NULL OR CAST({{ exposures.unit | ident }} AS VARCHAR) = '') AS null_units,
@@ -23,15 +30,21 @@ SELECT
     COUNT(*) FILTER (WHERE {{ exposed_at }} < TIMESTAMP '1970-01-01') AS negative_times,
     COUNT(*) FILTER (WHERE {{ in_future }}) AS future_times,
     COUNT(*) FILTER (WHERE {{ unknown }}) AS unknown_rows,
-    ARRAY_TO_STRING(LIST_SORT(LIST(DISTINCT {{ variant }}) FILTER (WHERE {{ unknown }}))[1:5], ', ') AS unknown_variants,
+    (
+        SELECT STRING_AGG(name, ', ' ORDER BY name NULLS FIRST)
+        FROM (
+            SELECT DISTINCT {{ variant }} AS name
+            FROM {{ exposures.table | ident }}
+            WHERE {{ unknown }}
+                AND {{ in_the_night }}
+            ORDER BY name
+            LIMIT 5
+        ) AS names
+    ) AS unknown_variants,
     {% if exposures.loaded_at -%}
     COUNT(*) FILTER (WHERE {{ exposures.loaded_at | ident }} IS NULL) AS null_loads
     {%- else -%}
     0 AS null_loads
     {%- endif %}
 FROM {{ exposures.table | ident }}
-WHERE {{ exposures.experiment | ident }} = $experiment
-    AND ({{ exposed_at }} < $as_of OR {{ exposed_at }} IS NULL OR {{ in_future }})
-    {% if exposures.loaded_at -%}
-    AND COALESCE(CAST({{ exposures.loaded_at | ident }} AS TIMESTAMP) <= $known_by, TRUE)
-    {%- endif %}
+WHERE {{ in_the_night }}

@@ -11,7 +11,8 @@ Output: variant, crossover, exposed_on (date), segment_0, segment_1, ... (text),
     covariate's unit) and comoment (sum of products of both deviations).
 -#}
 {%- set occurred_at = "CAST(" ~ ("outcomes." ~ source.occurred_at) | ident ~ " AS TIMESTAMP)" -%}
-{%- set amount = "CAST(" ~ ("outcomes." ~ metric.value) | ident ~ " AS DOUBLE)" if metric.value else "1.0" -%}
+{%- set amount = "CAST(" ~ ("outcomes." ~ metric.value) | ident ~ " AS DOUBLE)" if metric.value else "CAST(1 AS DOUBLE)" -%}
+{%- set cells = range(1, 4 + segments | length + (1 if metric.covariate else 0)) | join(", ") -%}
 WITH {% include 'exposed_units.sql' %},
 matured_units AS (
     SELECT
@@ -28,13 +29,13 @@ unit_outcomes AS (
         matured_units.unit_id,
         COUNT(*) - COUNT({{ amount }}) AS null_rows,
         {% if metric.is_share -%}
-        1.0 AS amount
+        CAST(1 AS DOUBLE) AS amount
         {%- elif metric.kind == 'count' -%}
         CAST(COUNT(*) AS DOUBLE) AS amount
         {%- elif metric.aggregate == 'sum' -%}
-        SUM({% if metric.nulls == 'zero' %}COALESCE({{ amount }}, 0){% else %}{{ amount }}{% endif %}) AS amount
+        SUM({% if metric.nulls == 'zero' %}COALESCE({{ amount }}, CAST(0 AS DOUBLE)){% else %}{{ amount }}{% endif %}) AS amount
         {%- else -%}
-        AVG({% if metric.nulls == 'zero' %}COALESCE({{ amount }}, 0){% else %}{{ amount }}{% endif %}) AS amount
+        AVG({% if metric.nulls == 'zero' %}COALESCE({{ amount }}, CAST(0 AS DOUBLE)){% else %}{{ amount }}{% endif %}) AS amount
         {%- endif %}
     FROM matured_units
     INNER JOIN {{ source.table | ident }} AS outcomes
@@ -65,7 +66,7 @@ unit_values AS (
         {% if metric.kind == 'mean' and metric.aggregate == 'mean' and metric.nulls != 'zero' -%}
         unit_outcomes.amount AS amount
         {%- else -%}
-        CASE WHEN unit_outcomes.unit_id IS NULL THEN 0.0 ELSE unit_outcomes.amount END AS amount
+        CASE WHEN unit_outcomes.unit_id IS NULL THEN CAST(0 AS DOUBLE) ELSE unit_outcomes.amount END AS amount
         {%- endif %}
     FROM matured_units
     LEFT JOIN unit_outcomes
@@ -88,13 +89,13 @@ SELECT
     COUNT(*) AS units,
     CAST(SUM(null_rows) AS BIGINT) AS null_rows,
     COUNT(amount) AS n,
-    COALESCE(AVG(amount), 0.0) AS mean,
-    COALESCE(VAR_POP(amount) * COUNT(amount), 0.0) AS m2
+    COALESCE(AVG(amount), CAST(0 AS DOUBLE)) AS mean,
+    COALESCE(VAR_POP(amount) * COUNT(amount), CAST(0 AS DOUBLE)) AS m2
     {%- if metric.covariate %},
     AVG(covariate) FILTER (WHERE amount IS NOT NULL) AS covariate_mean,
     VAR_POP(covariate) FILTER (WHERE amount IS NOT NULL) * COUNT(amount) AS covariate_m2,
     COVAR_POP(amount, covariate) * COUNT(amount) AS comoment
     {%- endif %}
 FROM unit_values
-GROUP BY ALL
-ORDER BY ALL
+GROUP BY {{ cells }}
+ORDER BY {{ cells }}

@@ -14,7 +14,7 @@ SELECT
     COUNT(*) FILTER (WHERE {{ occurred_at }} < TIMESTAMP '1970-01-01') AS negative_times,
     {% for value in values -%}
     COUNT(*) FILTER (
-        WHERE NOT ISFINITE(CAST({{ value | ident }} AS DOUBLE))
+        WHERE ABS(CAST({{ value | ident }} AS DOUBLE)) > 1.7976931348623157E308
             AND {{ occurred_at }} >= $starts_at
             AND {{ occurred_at }} < $as_of
     ) AS not_finite_{{ loop.index0 }},

@@ -20,5 +20,5 @@ FROM exposed_units
 LEFT JOIN {{ attribute.table | ident }} AS {{ ('attribute_' ~ name) | ident }}
     ON CAST({{ ('attribute_' ~ name ~ '.' ~ attribute.unit) | ident }} AS VARCHAR) = exposed_units.unit_id
 {% endfor -%}
-GROUP BY ALL
-ORDER BY ALL
+GROUP BY {{ range(1, 5 + segments | length) | join(", ") }}
+ORDER BY {{ range(1, 5 + segments | length) | join(", ") }}

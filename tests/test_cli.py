@@ -227,8 +227,8 @@ def test_no_warehouse_given_is_told(abtest, monkeypatch):
 
 @pytest.mark.parametrize(("place", "value", "message"), [
     ("--warehouse", "gone.duckdb", "abtest: warehouse gone.duckdb: cannot be opened (IO Error: Cannot open database"),
-    ("--warehouse", "postgresql://warehouse/analytics", "abtest: location is 'postgresql://warehouse/analytics'; it "
-                                                        "must be the path of a DuckDB file."),
+    ("--warehouse", "mysql://warehouse/analytics", "abtest: location begins with 'mysql://'; it must be the path "
+                                                   "of a DuckDB file, or begin with postgresql://."),
     ("--results", "/dev/null/results", "abtest: [Errno 20] Not a directory: '/dev/null/results/checkout/2026-02-08/"),
     ("--experiments", "/dev/null", "abtest: /dev/null: is not a folder; set ABTEST_EXPERIMENTS to the folder of the "
                                    "definitions."),

@@ -1,4 +1,4 @@
-"""Every query of ``sql/`` on tables small enough to work out by hand.
+"""Every query of ``sql/`` on tables small enough to work out by hand, on every engine that can be started here.
 
 A case is a folder ``<query>/<case>`` with
 
@@ -11,13 +11,13 @@ import csv
 import datetime as dt
 from pathlib import Path
 
-import duckdb
 import pytest
 import yaml
 
 from abtest_lib.definitions import load_experiment
 from abtest_lib.queries import NightQueries
 from abtest_lib.warehouse import connect
+from tests.engines import ENGINES, create_table, postgresql_url  # noqa: F401
 
 HERE = Path(__file__).parent
 SQL = HERE.parents[1] / "sql"
@@ -63,15 +63,12 @@ def rows_of(path):
         return list(csv.reader(line for line in file if line.strip() and not line.startswith("#")))
 
 
-def create_table(connection, path):
+def table_of(path):
+    """Name, columns with types, and rows of a CSV file; null is None."""
     header, *rows = rows_of(path)
-    columns = [(name, kind or TYPES.get(name) or ("TIMESTAMP" if name.endswith("_at") else "VARCHAR"))
-               for name, _, kind in (column.partition(":") for column in header)]  # fmt: skip
-    connection.execute(f"CREATE TABLE {path.stem} ({', '.join(' '.join(column) for column in columns)})")
-    casts = ", ".join(f"CAST(? AS {kind})" for _, kind in columns)
-    for row in rows:
-        values = [None if cell == "null" else cell for cell in row]
-        connection.execute(f"INSERT INTO {path.stem} VALUES ({casts})", values)  # noqa: S608
+    columns = {name: kind or TYPES.get(name) or ("TIMESTAMP" if name.endswith("_at") else "VARCHAR")
+               for name, _, kind in (column.partition(":") for column in header)}  # fmt: skip
+    return path.stem, columns, [[None if cell == "null" else cell for cell in row] for row in rows]
 
 
 def write_definitions(folder, case):
@@ -95,16 +92,17 @@ def parsed(text, like):
     return type(like)(text) if like is not None else text
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("folder", CASES, ids=[f"{path.parent.name}-{path.name}" for path in CASES])
-def test_query_returns_the_rows_worked_out_by_hand(folder, tmp_path):
+def test_query_returns_the_rows_worked_out_by_hand(folder, engine, tmp_path, request):
     base = yaml.safe_load((HERE / "base.yaml").read_text(encoding="utf-8"))
     case = overlaid(base, yaml.safe_load((folder / "case.yaml").read_text(encoding="utf-8")))
-    with duckdb.connect(str(tmp_path / "case.duckdb")) as connection:
-        for path in folder.glob("*.csv"):
-            if path.stem != "expected":
-                create_table(connection, path)
+    location = ENGINES[engine](request)
+    for path in folder.glob("*.csv"):
+        if path.stem != "expected":
+            create_table(location, *table_of(path))
     experiment = write_definitions(tmp_path, case)
-    with connect(tmp_path / "case.duckdb") as warehouse:
+    with connect(location) as warehouse:
         found = ASK[folder.parent.name](NightQueries(experiment, case["as_of"], warehouse), case, experiment)
     header, *rows = rows_of(folder / "expected.csv")
     assert [list(row) for row in found] == [header] * len(rows), case["why"]

@@ -1,0 +1,31 @@
+"""Where a night finds its warehouse: an Airflow connection, or the environment."""
+
+import json
+
+import abtest_connections
+import pytest
+
+SERVER = {"conn_type": "postgres", "host": "db.example.com", "port": 5433, "schema": "shop", "login": "ana",
+          "password": "p@ss/word", "extra": {"sslmode": "require"}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("connection", "location"),
+    [
+        (json.dumps(SERVER), "postgres://ana:p%40ss%2Fword@db.example.com:5433/shop?sslmode=require"),
+        (json.dumps({"conn_type": "generic", "host": "/data/shop.duckdb"}), "/data/shop.duckdb"),
+        ("duckdb:///data/shop.duckdb", "/data/shop.duckdb"),
+    ],
+)
+def test_connection_names_the_warehouse(connection, location, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_ABTEST_WAREHOUSE", connection)
+    monkeypatch.setenv("ABTEST_WAREHOUSE", "elsewhere.duckdb")
+    assert abtest_connections.warehouse_url() == location
+
+
+def test_without_a_connection_the_environment_does(monkeypatch):
+    monkeypatch.setenv("ABTEST_WAREHOUSE", "elsewhere.duckdb")
+    assert abtest_connections.warehouse_url() == "elsewhere.duckdb"
+    monkeypatch.delenv("ABTEST_WAREHOUSE")
+    with pytest.raises(abtest_connections.MissingConnection, match="--conn-type postgres"):
+        abtest_connections.warehouse_url()
