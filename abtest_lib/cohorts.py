@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from abtest_lib.definitions import Experiment, Metric
+from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.moments import CoMoments, Moments, merge, merge_co_moments
+from abtest_lib.statistics.ratios import linearised
 
-Arm = Moments | CoMoments
+Arm = Moments | CoMoments | NotComputed
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def arms_by_variant(experiment: Experiment, metric: Metric, rows: Sequence[dict]
     experiment : Experiment
         Names the variants; one without rows has no units.
     metric : Metric
-        With a covariate, arms are ``CoMoments``.
+        With a covariate, arms are ``CoMoments``. Of a ratio, they are the moments of what each unit adds to it, or
+        NotComputed where the denominator is zero.
     rows : sequence of dict
         Rows of ``moments.parquet``; those of other metrics are left out.
 
@@ -149,6 +152,8 @@ def arms_by_variant(experiment: Experiment, metric: Metric, rows: Sequence[dict]
     0
     """
     own = [row for row in rows if row["metric"] == metric.name]
+    if metric.kind == "ratio":
+        return {variant: _ratio([row for row in own if row["variant"] == variant]) for variant in experiment.weights}
     arms = {variant: _merged(row for row in own if row["variant"] == variant) for variant in experiment.weights}
     return arms | _with_covariate(own) if metric.covariate else arms
 
@@ -159,7 +164,7 @@ def merged_days(metric: Metric, rows: Sequence[dict]) -> list[dict]:
     Parameters
     ----------
     metric : Metric
-        With a covariate, units with and without one stay apart.
+        With a covariate, units with and without one stay apart; a ratio keeps both sides.
     rows : sequence of dict
         Rows of ``moments.parquet`` of this metric.
 
@@ -183,23 +188,30 @@ def merged_days(metric: Metric, rows: Sequence[dict]) -> list[dict]:
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         if row["n"]:
-            known = metric.covariate is not None and row["covariate_known"]
+            known = metric.kind == "ratio" or (metric.covariate is not None and row["covariate_known"])
             groups.setdefault((row["exposed_on"], row["variant"], known), []).append(row)
+    other = "denominator" if metric.kind == "ratio" else "covariate"
     days = []
     for (exposed_on, variant, known), cells in groups.items():
-        outcome, covariate = _merged(cells), {}
+        outcome, second = _merged(cells), {}
         if known:
-            both = merge_co_moments([_co_moments(cell) for cell in cells])
-            covariate = {"covariate_mean": both.covariate.mean, "covariate_m2": both.covariate.m2,
-                         "comoment": both.comoment}  # fmt: skip
+            both = merge_co_moments([_co_moments(cell, other) for cell in cells])
+            second = {f"{other}_mean": both.covariate.mean, f"{other}_m2": both.covariate.m2,
+                      "comoment": both.comoment}  # fmt: skip
         days.append({"metric": metric.name, "variant": variant, "exposed_on": exposed_on, "n": outcome.n,
-                     "mean": outcome.mean, "m2": outcome.m2, "covariate_known": known, **covariate})  # fmt: skip
+                     "mean": outcome.mean, "m2": outcome.m2, "covariate_known": known, **second})  # fmt: skip
     return days
 
 
-def _co_moments(row: dict) -> CoMoments:
-    covariate = Moments(row["n"], row["covariate_mean"], row["covariate_m2"])
-    return CoMoments(Moments(row["n"], row["mean"], row["m2"]), covariate, row["comoment"])
+def _co_moments(row: dict, other: str = "covariate") -> CoMoments:
+    """The moments of a cell together with those of its covariate, or of its denominator."""
+    both = Moments(row["n"], row[f"{other}_mean"], row[f"{other}_m2"])
+    return CoMoments(Moments(row["n"], row["mean"], row["m2"]), both, row["comoment"])
+
+
+def _ratio(rows: Sequence[dict]) -> Moments | NotComputed:
+    cells = [_co_moments(row, "denominator") for row in rows if row["n"]]
+    return linearised(merge_co_moments(cells)) if cells else Moments(0, 0.0, 0.0)
 
 
 def _merged(rows) -> Moments:

@@ -131,7 +131,8 @@ def _outcome_sources(
     """Rows and rows without unit of each outcome source, and the problems."""
     sources, problems = [], []
     for source in experiment.outcomes.values():
-        values = sorted({m.value for m in experiment.metrics.values() if m.source == source.name and m.value})
+        parts = [part for metric in experiment.metrics.values() for part in metric.parts]
+        values = sorted({part.value for part in parts if part.source == source.name and part.value})
         counts = queries.outcome_checks(source, values, known_by)
         words = {"null_times": f"have no {source.occurred_at}; every outcome must have a time.",
                  **_time_words(source.occurred_at), **_load_words(source.loaded_at)}  # fmt: skip
@@ -175,14 +176,18 @@ def _variant_problems(experiment: Experiment, units: list[dict]) -> list[str]:
 
 
 def _null_problems(metric: Metric, moments: list[dict]) -> list[str]:
-    if metric.nulls != "refuse":
-        return []
     rows = [row for row in moments if row["metric"] == metric.name]
-    null_rows, without = sum(row["null_rows"] for row in rows), sum(row["units"] - row["n"] for row in rows)
-    if null_rows:
-        return [
-            f"metric {metric.name}: {null_rows:,} rows have no {metric.value}; set nulls to drop or zero, or load it."
-        ]
+    columns = ("null_rows", "denominator_null_rows")
+    problems = []
+    for column, part in zip(columns, metric.parts, strict=False):
+        null_rows = sum(row[column] for row in rows)
+        if part.nulls == "refuse" and null_rows:
+            problems.append(
+                f"metric {part.name}: {null_rows:,} rows have no {part.value}; set nulls to drop or zero, or load it."
+            )
+    without = sum(row["units"] - row["n"] for row in rows)
+    if problems or metric.nulls != "refuse" or metric.kind == "ratio":
+        return problems
     if without:
         return [f"metric {metric.name}: {without:,} units have no row to average; set nulls to drop or zero."]
     return []

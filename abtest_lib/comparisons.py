@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from abtest_lib.statistics.inference import Comparison
 from abtest_lib.statistics.looks import difference_information, estimate_after_stop, look_levels, sequential_pvalue
 from abtest_lib.statistics.moments import CoMoments, Moments
 from abtest_lib.statistics.multiplicity import bonferroni_alpha
+from abtest_lib.statistics.ratios import RATIO_METHOD
 from abtest_lib.statistics.spending import Spending
 
 
@@ -75,9 +76,9 @@ def compare_over_looks(
     'better'
     """
     shared, alpha = alpha, bonferroni_alpha(alpha, family)
-    tonight, reads = reads[-1], [read for read in reads if _units(read) >= 2]
-    if not reads or reads[-1] is not tonight:
-        return {"variant": variant, **as_json(_too_few(tonight))}
+    tonight, reads = reads[-1], [read for read in reads if _refusal(read) is None]
+    if refusal := _refusal(tonight):
+        return {"variant": variant, **as_json(refusal)}
     levels = _levels(reads, alpha, 2, spending)
     found = [_compare(metric, read, level or alpha) for read, level in zip(reads, levels, strict=True)]
     last = found[-1]
@@ -159,7 +160,7 @@ def guardrail_over_looks(
     compared = compare_over_looks(metric, variant, reads, alpha=alpha, family=1, spending=spending)
     if "not_computed" in compared:
         return compared
-    tonight, reads = reads[-1], [read for read in reads if _units(read) >= 2]
+    tonight, reads = reads[-1], [read for read in reads if _refusal(read) is None]
     levels = _levels(reads, alpha / 2, 1, spending)
     found = [
         _non_inferiority(metric, read, margin, level or alpha / 2, alpha_harm)
@@ -202,13 +203,14 @@ def as_json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _units(read: Read) -> int:
-    return min(read.control.n, read.treatment.n)
-
-
-def _too_few(read: Read) -> NotComputed:
-    name, arm = ("control", read.control) if read.control.n < 2 else ("the treatment", read.treatment)
-    return NotComputed(f"{name} has {arm.n} mature units with a value, and at least 2 are needed")
+def _refusal(read: Read) -> NotComputed | None:
+    """Why a look can compare nothing: too few units, or a ratio without a denominator."""
+    for name, arm in (("control", read.control), ("the treatment", read.treatment)):
+        if isinstance(arm, NotComputed):
+            return NotComputed(f"of {name}: {arm.reason}")
+        if arm.n < 2:
+            return NotComputed(f"{name} has {arm.n} mature units with a value, and at least 2 are needed")
+    return None
 
 
 def _levels(reads: Sequence[Read], alpha: float, sides: int, spending: Spending) -> list[float]:
@@ -298,13 +300,16 @@ def _compare(metric: Metric, read: Read, alpha: float) -> Comparison | NotComput
     if metric.is_share:
         counts = [count for arm in (control, treatment) for count in (round(arm.n * arm.mean), arm.n)]
         return inference.compare_proportions(*counts, alpha=alpha)
-    return inference.compare_means(control, treatment, alpha=alpha)
+    compared = inference.compare_means(control, treatment, alpha=alpha)
+    if metric.kind == "ratio" and isinstance(compared, Comparison):
+        return replace(compared, method=RATIO_METHOD)
+    return compared
 
 
 def _non_inferiority(
     metric: Metric, read: Read, margin: float, alpha: float, alpha_harm: float
 ) -> GuardrailReading | NotComputed:
-    return non_inferiority(
+    reading = non_inferiority(
         read.control,
         read.treatment,
         kind=_kind(metric),
@@ -313,6 +318,9 @@ def _non_inferiority(
         alpha=alpha,
         alpha_harm=alpha_harm,
     )
+    if metric.kind == "ratio" and isinstance(reading, GuardrailReading):
+        return replace(reading, method=f"delta method clustered on the unit; {reading.method}")
+    return reading
 
 
 def _kind(metric: Metric) -> str:

@@ -106,6 +106,13 @@ class Metric:
     nulls: str
     unit: str | None
     covariate: Covariate | None = None
+    numerator: Metric | None = None
+    denominator: Metric | None = None
+
+    @property
+    def parts(self) -> tuple[Metric, ...]:
+        """The metrics that are read from the warehouse: both sides of a ratio, else the metric itself."""
+        return (self.numerator, self.denominator) if self.numerator and self.denominator else (self,)
 
     @property
     def maturity_days(self) -> int:
@@ -390,7 +397,8 @@ def experiment_from_json(document: Mapping) -> Experiment:
 def _metric_from_json(document: Mapping) -> Metric:
     where = tuple(tuple(pair) for pair in document["where"])
     covariate = Covariate(**document["covariate"]) if document.get("covariate") else None
-    return Metric(**{**document, "where": where, "covariate": covariate})
+    sides = {side: document[side] and _metric_from_json(document[side]) for side in ("numerator", "denominator")}
+    return Metric(**{**document, "where": where, "covariate": covariate, **sides})
 
 
 def _stamp(folder: Path) -> tuple:
@@ -419,7 +427,7 @@ def _read_catalogue(folder: Path, _stamp: tuple) -> tuple[Catalogue | None, tupl
     )
     hours = sources.whole("loaded_within_hours", default=24, least=0)
     alerts = _recipients(sources.mapping("alerts", required=False))
-    read = {name: _metric(name, metric, outcomes, attributes) for name, metric in metrics.items()}
+    read = _metrics(dict(metrics.items()), outcomes, attributes)
     sources.close()
     metrics.close()
     return Catalogue(exposures, outcomes, attributes, load_log, hours, alerts, read), tuple(problems)
@@ -441,9 +449,51 @@ def _recipients(found: Fields | None) -> Recipients:
     return Recipients(found.emails("email"), found.text("slack", required=False)) if found else Recipients()
 
 
-def _metric(name: str, found: Fields, outcomes: dict, attributes: dict) -> Metric:
-    found.check_name(name)
-    kind = found.choice("kind", ("proportion", "mean", "count", "retention"))
+def _metrics(found: Mapping[str, Fields], outcomes: dict, attributes: dict) -> dict[str, Metric]:
+    """All metrics; ratios after the others, whose sums they divide."""
+    kinds = {}
+    for name, fields_of in found.items():
+        fields_of.check_name(name)
+        kinds[name] = fields_of.choice("kind", ("proportion", "mean", "count", "retention", "ratio"))
+    read = {
+        name: _metric(name, kinds[name], fields_of, outcomes, attributes)
+        for name, fields_of in found.items()
+        if kinds[name] != "ratio"
+    }
+    sums = {name: metric for name, metric in read.items() if metric.kind != "mean" or metric.aggregate == "sum"}
+    ratios = {name: _ratio(name, found[name], sums) for name, kind in kinds.items() if kind == "ratio"}
+    return {name: read.get(name) or ratios[name] for name in found}
+
+
+def _ratio(name: str, found: Fields, sums: Mapping[str, Metric]) -> Metric:
+    """One sum over units over another; it waits for the side that matures later."""
+    what = "a metric of metrics.yaml that counts or adds up"
+    names = {side: found.reference(side, sums, what) for side in ("numerator", "denominator")}
+    sides = {side: sums.get(part) for side, part in names.items()}
+    if names["numerator"] and names["numerator"] == names["denominator"]:
+        found.problem("denominator", f"is '{names['denominator']}', the numerator too; their ratio is always 1")
+    slower = max(filter(None, sides.values()), key=lambda part: part.maturity_days, default=None)
+    return Metric(
+        name=name,
+        title=found.text("title"),
+        description=found.text("description", default=""),
+        owner=found.text("owner", default=""),
+        kind="ratio",
+        source=sides["numerator"].source if sides["numerator"] else None,
+        value=None,
+        aggregate="sum",
+        where=(),
+        delay_days=slower.delay_days if slower else 0,
+        window_days=slower.window_days if slower else 1,
+        lag_days=slower.lag_days if slower else 0,
+        better=found.choice("better", ("higher", "lower")),
+        nulls="refuse",
+        unit=found.text("unit", required=False),
+        **sides,
+    )
+
+
+def _metric(name: str, kind: str | None, found: Fields, outcomes: dict, attributes: dict) -> Metric:
     delay = found.whole("delay_days", default=1 if kind == "retention" else 0, least=1 if kind == "retention" else 0)
     value = found.text("value", form=COLUMN, required=kind == "mean")
     if value and kind in ("proportion", "count", "retention"):
@@ -511,7 +561,8 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
         notify=_recipients(found.mapping("notify", required=False)),
         alerts=catalogue.alerts,
         exposures=catalogue.exposures.get(exposures),
-        outcomes={m.source: catalogue.outcomes[m.source] for m in used.values() if m.source in catalogue.outcomes},
+        outcomes={part.source: catalogue.outcomes[part.source] for metric in used.values() for part in metric.parts
+                  if part.source in catalogue.outcomes},
         attributes={s.source: catalogue.attributes[s.source] for s in (*segments, *covariates)},
         metrics=used,
         load_log=catalogue.load_log,

@@ -123,7 +123,8 @@ class NightQueries:
                    [exposures.experiment, exposures.unit, exposures.variant, exposures.exposed_at,
                     exposures.loaded_at])]  # fmt: skip
         for source in experiment.outcomes.values():
-            metrics = [metric for metric in experiment.metrics.values() if metric.source == source.name]
+            parts = [part for metric in experiment.metrics.values() for part in metric.parts]
+            metrics = [part for part in parts if part.source == source.name]
             columns = [source.unit, source.occurred_at, source.loaded_at]
             columns += [metric.value for metric in metrics] + [c for metric in metrics for c, _ in metric.where]
             wanted.append((source.name, source.table, columns))
@@ -206,7 +207,11 @@ class NightQueries:
         """Moments of a metric over matured units by variant, crossover, day of exposure and segment values."""
         experiment = self._experiment
         mature = _midnight(self._as_of) - dt.timedelta(days=metric.maturity_days)
-        values = {f"where_{i}": value for i, (_, value) in enumerate(metric.where)}
+        values = {
+            f"{prefix}where_{i}": value
+            for prefix, part in zip(("", "denominator_"), metric.parts, strict=False)
+            for i, (_, value) in enumerate(part.where)
+        }
         read = {s.source for s in (*experiment.segments, metric.covariate) if s}
         # A unit exposed exactly maturity_days before as_of is mature: exposed_at + maturity <= as_of.
         values["matured_before"] = min(mature + dt.timedelta(microseconds=1), _midnight(experiment.ends_on))
@@ -215,7 +220,7 @@ class NightQueries:
             "moments",
             {**values, "known_by": known_by},
             exposures=experiment.exposures,
-            source=experiment.outcomes[metric.source],
+            sources=experiment.outcomes,
             metric=metric,
             segments=experiment.segments,
             attributes=self._attributes(read),

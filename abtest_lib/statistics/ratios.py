@@ -21,6 +21,7 @@ from abtest_lib.statistics.moments import CoMoments, Moments
 from abtest_lib.statistics.tails import Alternative, check_choices
 
 COLUMNS = 4
+RATIO_METHOD = "delta method clustered on the unit, Welch t; Fieller relative interval"
 
 
 def unit_totals(values: Iterable[float], units: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -266,7 +267,7 @@ def compare_ratios(
     result = compare_estimates(*arms.values(), alpha=alpha, alternative=alternative)
     if isinstance(result, NotComputed):
         return result
-    return replace(result, method="delta method clustered on the unit, Welch t; Fieller relative interval")
+    return replace(result, method=RATIO_METHOD)
 
 
 def equal_weight_theta(control: CoMoments, treatment: CoMoments) -> float:

@@ -74,7 +74,7 @@ def table_of(path):
 def write_definitions(folder, case):
     for name, content in (
         ("sources", case["sources"]),
-        ("metrics", {"amount": case["metric"]}),
+        ("metrics", {"amount": case["metric"], **case.get("metrics", {})}),
         ("ranker", case["experiment"]),
     ):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
