@@ -50,6 +50,13 @@ import gc
 import json
 from pathlib import Path
 
+import hypothesis
+
+generate = [hypothesis.Phase.generate]
+hypothesis.settings.register_profile(
+    "quick", derandomize=True, deadline=None, database=None, max_examples=20, phases=generate
+)
+hypothesis.settings.load_profile("quick")
 gc.freeze()  # what a worker inherits need not be searched again
 gc.disable()
 
@@ -85,8 +92,6 @@ def test_example(node):
     example = doctest.DocTestParser().get_doctest(ast.get_docstring(node), names, node.name, None, None)
     assert doctest.DocTestRunner(optionflags=doctest.FAIL_FAST).run(example).failed == 0
 """
-STEADY = "derandomize=True"
-FEWER = STEADY + ", max_examples=20, phases=[__import__('hypothesis').Phase.generate]"
 KILLED, TIMEOUT = {1, 3}, {-24, 24, 36, 152, 255}
 # A string with a space in it: words for people.
 WORDING = re.compile(r"""(["'])(?:XX)?[^"']* [^"']*\1""")
@@ -106,8 +111,6 @@ def prepare(folder: Path, module: str) -> None:
         # mutmut mutates anew what is newer than its own copy, so the dates come along.
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     copies = folder / "tests" / "statistics"
-    for path in copies.glob("test_*.py"):
-        path.write_text(path.read_text().replace(STEADY, FEWER))
     (copies / "conftest.py").write_text(CONFTEST)
     (copies / "test_examples.py").write_text(EXAMPLES.format(module=module))
     text = (ROOT / "pyproject.toml").read_text() + CONFIGURATION.format(module=module, tests=json.dumps(tests))

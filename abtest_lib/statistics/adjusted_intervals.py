@@ -117,9 +117,7 @@ def adjusted_alphas(
     # A p-value at the very edge, where p * m < alpha and p < alpha / m round differently, must not tell two tales.
     above = np.nextafter(np.max(values, axis=-1, keepdims=True, where=rejected, initial=0.0), 1.0)
     below = np.min(values, axis=-1, keepdims=True, where=~rejected, initial=1.0)
-    level = np.where(rejected.any(axis=-1, keepdims=True), np.maximum(level, above), level)
-    level = np.where(below > 0, np.minimum(level, below), level)
-    levels = np.broadcast_to(level, values.shape).copy()
+    levels = np.broadcast_to(np.clip(level, above, below), values.shape).copy()
     return levels if isinstance(pvalues, np.ndarray) else levels.tolist()
 
 

@@ -293,7 +293,7 @@ def quadrature(centres: Any, spreads: Any) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"centres is {centres!r}; it must be a flat list of finite numbers.")
     if spread.shape != middle.shape or not np.all(np.isfinite(spread) & (spread > 0)):
         raise ValueError(f"spreads is {spreads!r}; it must hold a number above 0 for each of {middle.size} centres.")
-    steps = np.array([-step for step in reversed(_STEPS)] + list(_STEPS[1:]), dtype=float)
+    steps = np.array([-step for step in reversed(_STEPS)] + list(_STEPS[1:]))
     marks = (middle[:, None] + spread[:, None] * steps).ravel()
     marks = np.unique(np.concatenate([marks, np.linspace(marks.min(), marks.max(), 65)]))
     points, weights = np.polynomial.legendre.leggauss(_POINTS)

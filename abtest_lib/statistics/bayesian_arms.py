@@ -277,7 +277,7 @@ def _chance(
 def _losses(lengths: np.ndarray, below: np.ndarray, above: np.ndarray) -> tuple[float, ...]:
     with np.errstate(divide="ignore"):
         # log F from the nearer tail, so that 1 - F keeps its digits.
-        logs = np.where(above < 0.5, np.log1p(-np.minimum(above, 0.5)), np.log(below))
+        logs = np.where(above < 0.5, np.log1p(-above), np.log(below))
     return tuple(
         float(lengths @ (below[arm] * -np.expm1(np.delete(logs, arm, axis=0).sum(axis=0)))) for arm in range(len(below))
     )

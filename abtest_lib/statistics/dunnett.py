@@ -109,7 +109,7 @@ def dunnett_pvalues(
     largest = [_beyond(float(value), loadings, df, two_sided) for value in signed]
     # Far out the integral loses its digits, and these limits close in on it: one comparison's tail, and Bonferroni's.
     single = [tail_pvalue(float(value), "two-sided" if two_sided else "greater", df) for value in signed]
-    return [min(max(pvalue, one), loadings.size * one, 1.0) for pvalue, one in zip(largest, single, strict=True)]
+    return [min(max(pvalue, one), loadings.size * one) for pvalue, one in zip(largest, single, strict=True)]
 
 
 def dunnett_critical_value(

@@ -97,7 +97,7 @@ class GuardrailReadings:
         return GuardrailReading(
             outcome=str(self.outcome[index]),
             harmful=bool(self.harmful[index]),
-            df=None if self.df is None else pick(self.df, index),
+            df=pick(self.df, index),
             relative_effect=reasons["relative_effect"] or pick(self.relative_effect, index),
             better=str(self.better[index]),
             method=self.method,
@@ -147,12 +147,11 @@ def mean_readings(
     >>> cells.outcome.tolist(), cells.refusals["outcome"].at(1).reason
     (['harmful', 'not_computed'], 'the mean of the control is not above zero, so a relative margin has no meaning')
     """
-    (shape,) = {array.shape for array in together(control=control.n, treatment=treatment.n)}
     few = {
         too_few(name, n): arm.n == n for name, arm in (("control", control), ("treatment", treatment)) for n in (0, 1)
     }
     options = {"margin": margin, "better": better, "alpha": alpha, "alpha_harm": alpha_harm}
-    return _readings_of_estimates(control.estimates(), treatment.estimates(), (shape, few), **options)
+    return _readings_of_estimates(control.estimates(), treatment.estimates(), few, **options)
 
 
 def estimate_readings(
@@ -194,7 +193,7 @@ def estimate_readings(
     ['safe', 'harmful']
     """
     options = {"margin": margin, "better": better, "alpha": alpha, "alpha_harm": alpha_harm}
-    return _readings_of_estimates(control, treatment, ((), {}), **options)
+    return _readings_of_estimates(control, treatment, {}, **options)
 
 
 def proportion_readings(
@@ -245,15 +244,13 @@ def proportion_readings(
     check_counts(counts[2], counts[3], "successes_treatment", "n_treatment")
     ratio = np.where(upward > 0, 1 - margin, 1 + margin)
     empty = {f"{name} has no units": counts[at] == 0 for name, at in (("control", 1), ("treatment", 3))}
-    # Where there is no unit, 0 of 1 stands in; the cell is blanked at the end.
+    # Where there is no unit, 1 of 1 stands in; the cell is blanked at the end.
     has_units = (counts[1] > 0) & (counts[3] > 0)
-    xc, nc, xt, nt = (np.where(has_units, part, filler) for part, filler in zip(counts, (0, 1, 0, 1), strict=True))
+    xc, nc, xt, nt = (np.where(has_units, part, 1) for part in counts)
     statistic = score_ratio_z(xc, nc, xt, nt, ratio=ratio)
     still = np.isnan(statistic)
-    whole = Refusals.first(
-        still.shape,
-        {**empty, without_variation(0, 1, 0, 1): still & (xc == 0), without_variation(1, 1, 1, 1): still & (xc > 0)},
-    )
+    no_outcome, all_outcomes = without_variation(0, 1, 0, 1), without_variation(1, 1, 1, 1)
+    whole = Refusals.first(still.shape, {**empty, no_outcome: still & (xc == 0), all_outcomes: still})
     no_ratio = Refusals.first(still.shape, {NO_RATIO: xc == 0}, after=whole)
     with np.errstate(invalid="ignore", divide="ignore"):
         relative_effect = (xt / nt - xc / nc) / (xc / nc)
@@ -270,20 +267,20 @@ def proportion_readings(
 
 
 def _readings_of_estimates(
-    control: MeanEstimate, treatment: MeanEstimate, few: tuple[tuple[int, ...], Mapping[str, Any]], **options: Any
+    control: MeanEstimate, treatment: MeanEstimate, few: Mapping[str, Any], **options: Any
 ) -> GuardrailReadings:
     parts = {f"{name}.{part}": getattr(arm, part) for name, arm in (("control", control), ("treatment", treatment))
              for part in ("mean", "squared_error", "df")}  # fmt: skip
     *parts, margin, alpha, alpha_harm, upward = together(**parts, **_limits(**options))
     control, treatment = MeanEstimate(*parts[:3]), MeanEstimate(*parts[3:])
     causes = {
-        **few[1],
+        **few,
         **{
             f"a value of {name} is not a finite number": ~(np.isfinite(arm.mean) & np.isfinite(arm.squared_error))
             for name, arm in (("control", control), ("treatment", treatment))
         },
         NOT_ABOVE_ZERO: control.mean <= 0,
-        intervals.NOTHING_VARIES: control.squared_error + treatment.squared_error == 0,
+        intervals.NOTHING_VARIES: (control.squared_error == 0) & (treatment.squared_error == 0),
     }
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         statistic, df = margin_statistic(control, treatment, ratio=np.where(upward > 0, 1 - margin, 1 + margin))
@@ -295,7 +292,7 @@ def _readings_of_estimates(
     too_small = {intervals.UNBOUNDED: ~np.isfinite(relative_effect)}
     refusals = {"outcome": whole, "relative_effect": Refusals.first(margin.shape, too_small, after=whole)}
     for name, (low, _, g) in zip(("relative_interval", "harm_interval"), sets, strict=True):
-        causes = {intervals.UNBOUNDED: ~(g < 1), intervals.NO_WIDTH: np.isnan(low)}
+        causes = {intervals.UNBOUNDED: np.logical_not(g < 1), intervals.NO_WIDTH: np.isnan(low)}
         refusals[name] = Refusals.first(margin.shape, causes, after=whole)
     return _readings(
         statistic,
@@ -349,7 +346,7 @@ def _readings(
         for name, pair in zip(("relative_interval", "harm_interval"), ends, strict=True)
     }
     return GuardrailReadings(
-        outcome=words[codes],
+        outcome=np.asarray(words[codes]),
         harmful=harmful,
         pvalue_safe=pvalue_safe,
         pvalue_harmful=pvalue_harmful,

@@ -97,7 +97,7 @@ def _share_holds(control: Moments, treatment: Moments, *, margin: float, better:
     units = n_treatment * (1 + reading.bound)
     if units * x_control >= FEW_EVENTS * n_control:
         return True
-    share, total = units / (units + n_control), x_control + x_treatment
+    share = units / (units + n_control)
     if better == "lower":
-        return x_treatment > 0 and bool(betainc(x_treatment, total - x_treatment + 1, share) < alpha_harm)
-    return x_control > 0 and bool(betainc(total - x_treatment, x_treatment + 1, 1 - share) < alpha_harm)
+        return bool(betainc(x_treatment, x_control + 1, share) < alpha_harm)
+    return bool(betainc(x_control, x_treatment + 1, 1 - share) < alpha_harm)

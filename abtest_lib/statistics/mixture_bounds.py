@@ -231,6 +231,7 @@ def gamma_exponential_bound(variance: Any, *, rho: float, scale: float = 1.0, al
     check_choices(alpha, "greater")
     check_positive(rho, "rho")
     check_positive(scale, "scale")
+    check_each("variance", variance, _is_variance, "at least 0")
     (spread,) = floats(variance)
     low, high = np.zeros_like(spread), np.ones_like(spread)
     while np.any(short := _exponential_evidence(high, spread, rho, scale) < -math.log(alpha)):
@@ -281,6 +282,7 @@ def empirical_bernstein_sequence(
     >>> round(float(low[-1]), 3), round(float(high[-1]), 3)
     (0.179, 0.221)
     """
+    check_choices(alpha, "two-sided")
     units, means, predicted = _bounded_means(values)
     rho = tuned_mixture_rho(planned_variance, alpha=alpha / 2, alternative="greater")
     variance = np.cumsum(np.square(values - predicted))

@@ -116,7 +116,7 @@ class Comparisons:
             relative_effect=reasons["relative_effect"] or pick(self.relative_effect, index),
             relative_interval=reasons["relative_interval"] or tuple(pick(end, index) for end in self.relative_interval),
             statistic=reasons["pvalue"] or pick(self.statistic, index),
-            df=None if self.df is None else pick(self.df, index),
+            df=pick(self.df, index),
             pvalue=reasons["pvalue"] or pick(self.pvalue, index),
             confidence_level=pick(self.confidence_level, index),
             alternative=self.alternative,
@@ -171,12 +171,11 @@ def mean_comparisons(
     >>> cells.adjusted_pvalue.round(4), cells.refusals["effect"].at(1).reason
     (array([0.0376,    nan]), 'control has 1 unit; a mean needs at least 2')
     """
-    together(control=control.n, treatment=treatment.n)
+    (shape,) = {array.shape for array in together(control=control.n, treatment=treatment.n)}
     few = {
         too_few(name, n): arm.n == n for name, arm in (("control", control), ("treatment", treatment)) for n in (0, 1)
     }
     options = {"alpha": alpha, "family_size": family_size, "alternative": alternative, "relative": relative}
-    shape = np.broadcast_shapes(control.shape, treatment.shape, np.shape(alpha), np.shape(family_size))
     found = _comparisons(control.estimates(), treatment.estimates(), Refusals.first(shape, few), None, **options)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         variance = (control.m2 + treatment.m2) / (control.n + treatment.n - 2)
@@ -286,20 +285,21 @@ def proportion_comparisons(
     """
     level = _shared(alpha, family_size, alternative)
     check_methods(test, interval, relative)
-    counts = together(
+    *counts, level, size = together(
         successes_control=successes_control,
         n_control=n_control,
         successes_treatment=successes_treatment,
         n_treatment=n_treatment,
+        alpha=level,
+        family_size=family_size,
     )
     check_counts(counts[0], counts[1], "successes_control", "n_control")
     check_counts(counts[2], counts[3], "successes_treatment", "n_treatment")
-    *counts, level, size = np.broadcast_arrays(*counts, level, np.asarray(family_size, dtype=float))
     whole = Refusals.first(
         level.shape, {f"{name} has no units": counts[at] == 0 for name, at in (("control", 1), ("treatment", 3))}
     )
-    # Where there is no unit, 0 of 1 stands in; the cell is blanked at the end.
-    xc, nc, xt, nt = (np.where(whole.computed, part, filler) for part, filler in zip(counts, (0, 1, 0, 1), strict=True))
+    # Where there is no unit, 1 of 1 stands in; the cell is blanked at the end.
+    xc, nc, xt, nt = (np.where(whole.computed, part, 1) for part in counts)
     control, treatment = (MeanEstimate.of_proportion(*arm) for arm in ((xc, nc), (xt, nt)))
     statistic = TESTS[test](xc, nc, xt, nt)
     no_ratio = Refusals.first(level.shape, {intervals.NO_RATIO: xc == 0}, after=whole)
@@ -366,7 +366,7 @@ def _comparisons(
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         squared_error = control.squared_error + treatment.squared_error
         whole = Refusals.first(level.shape, _causes(control, treatment, squared_error), after=few)
-        df = welch_df(control, treatment) if df is None else np.broadcast_to(np.asarray(df, dtype=float), level.shape)
+        df = welch_df(control, treatment) if df is None else np.broadcast_to(df, level.shape)
         df = np.where(whole.computed, df, np.nan)
         effect, standard_error = treatment.mean - control.mean, np.sqrt(squared_error)
         quantile = critical_value(level, alternative, df)
@@ -402,7 +402,8 @@ def _shared(alpha: Any, family_size: Any, alternative: str) -> Any:
     """Alpha of one cell."""
     check_choices(alpha, alternative)
     check_each("family_size", family_size, lambda size: (size >= 1) & (np.floor(size) == size), "a whole number from 1")
-    return np.asarray(alpha, dtype=float) / np.asarray(family_size, dtype=float)
+    alpha, family_size = together(alpha=alpha, family_size=family_size)
+    return alpha / family_size
 
 
 def _cells(control: MeanEstimate, treatment: MeanEstimate, level: Any, family_size: Any) -> tuple[Any, ...]:
@@ -429,7 +430,7 @@ def _relative_ends(
 ) -> tuple[Ends, dict[str, np.ndarray]]:
     if method == "fieller":
         low, high, g = intervals.fieller_ends(control, treatment, quantile)
-        unbounded = ~(g < 1)
+        unbounded = np.logical_not(g < 1)
     else:
         low, high, half = intervals.delta_ends(control, treatment, quantile)
         unbounded = np.isnan(low) & (half != 0)
@@ -442,8 +443,7 @@ def _blanked(*, refusals: Mapping[str, Refusals], family_size: np.ndarray, **fie
     fields["adjusted_pvalue"] = np.minimum(fields["pvalue"] * family_size, 1.0)
     found: dict[str, Any] = {"refusals": refusals}
     for name, values in fields.items():
-        key = {"statistic": "pvalue", "adjusted_pvalue": "pvalue"}.get(name, name)
-        computed = refusals[key if key in refusals else "effect"].computed
+        computed = refusals[name if name in refusals else "effect"].computed
         if values is None:
             found[name] = None
         elif isinstance(values, tuple):

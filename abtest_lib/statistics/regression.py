@@ -285,7 +285,7 @@ def compare_by_clustered_regression(
             )
         n = count.sum()
         means.append(float(total.sum() / n))
-        correction = 1 / (1 - count / n) if variance == "CR2" else np.ones_like(count)
+        correction = 1 / (1 - count / n) if variance == "CR2" else 1.0
         squared_error += float((np.square(total - count * means[-1]) * correction).sum() / n**2)
         weights = np.square(count) / (1 - count / n)
         traces[0] += 1 / n

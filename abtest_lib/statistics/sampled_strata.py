@@ -84,8 +84,8 @@ def compare_means_over_sampled_strata(
     Returns
     -------
     SampledStrataEffect or NotComputed
-        NotComputed when a variant has fewer than two units, a value was not finite, nothing varies, or on the relative
-        scale the control's mean is zero.
+        NotComputed when a variant has fewer than two units, a value was not finite, nothing varies, the covariates have
+        as many coefficients as there are units, or on the relative scale the control's mean is zero.
 
     Raises
     ------
@@ -189,6 +189,9 @@ def _compare(
     if isinstance(cells, NotComputed):
         return cells
     pairs, merged = _comparable(cells, outcomes)
+    if len(pairs) == 1 and not _has_residuals(pairs[0], outcomes):
+        units = pairs[0][0].n + pairs[0][1].n
+        return NotComputed(f"{units} units are too few for the coefficients of the covariates")
     ddofs = [1 if merged else ddof, *[ddof] * (len(pairs) - 1)]
     means, covariance = _population(pairs, outcomes, ddofs)
     point = _effect(means, outcomes, scale)
@@ -196,7 +199,7 @@ def _compare(
         return point
     effect, gradient = point
     squared_error = float(gradient @ covariance @ gradient)
-    if squared_error <= 1e-30 * effect**2 or squared_error == 0:
+    if squared_error <= 1e-30 * effect**2:
         return NotComputed("no value varies within or between the strata")
     standard_error = math.sqrt(squared_error)
     df = _whole_df(pairs, outcomes) if df is None else df
@@ -232,14 +235,18 @@ def _comparable(cells: Mapping[Hashable, Pair], outcomes: int) -> tuple[list[Pai
 
 
 def _stands_alone(pair: Pair, outcomes: int) -> bool:
-    covariates = len(pair[0].means) - outcomes
-    if covariates and pair[0].n + pair[1].n <= 2 + outcomes * covariates:
+    if not _has_residuals(pair, outcomes):
         return False
     for arm in pair:
         line = _line(arm, outcomes) if arm.n > 1 else None
         if line is None or isinstance(line, NotComputed) or not line.scatter[0][0] > 0:
             return False
     return True
+
+
+def _has_residuals(pair: Pair, outcomes: int) -> bool:
+    covariates = len(pair[0].means) - outcomes
+    return covariates <= 0 or pair[0].n + pair[1].n > 2 + outcomes * covariates
 
 
 def _line(arm: JointMoments, outcomes: int) -> JointMoments | NotComputed:

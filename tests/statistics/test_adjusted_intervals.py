@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from abtest_lib.statistics.adjusted_intervals import (
     ADJUSTMENTS,
@@ -29,6 +30,37 @@ def test_own_pvalue_is_below_the_level_exactly_when_the_adjusted_one_is_below_al
     levels = adjusted_alphas(pvalues, alpha, method=method, family_size=size)
     adjusted = ADJUSTMENTS[method](pvalues, size)
     assert [own < level for own, level in zip(pvalues, levels, strict=True)] == [each < alpha for each in adjusted]
+
+
+STEPS = {
+    "bonferroni": lambda alpha, rank, size: alpha / size,
+    "holm": lambda alpha, rank, size: alpha / (size - rank + 1),
+    "hochberg": lambda alpha, rank, size: alpha / (size - rank + 1),
+    "hommel": lambda alpha, rank, size: alpha / (size - rank + 1),
+    "benjamini_hochberg": lambda alpha, rank, size: rank * alpha / size,
+    "benjamini_yekutieli": lambda alpha, rank, size: rank * alpha / size / sum(1 / k for k in range(1, size + 1)),
+}
+
+
+@pytest.mark.parametrize("method", ADJUSTMENTS)
+@pytest.mark.parametrize("size", [9, 19, 22, 29])
+def test_own_and_adjusted_pvalue_agree_within_the_rounding_of_the_step(method, size):
+    # Of these sizes 0.05 / m and p * m round to different sides, either way; the step of a rank and its neighbours.
+    families = []
+    for rank in range(1, size + 1):
+        step = STEPS[method](0.05, rank, size)
+        for edge in (math.nextafter(step, 0.0), step, math.nextafter(step, 1.0)):
+            families.append([0.0] * (rank - 1) + [edge] + [1.0] * (size - rank))
+    families = np.array(families)
+    shown = families < adjusted_alphas(families, method=method)
+    assert np.array_equal(shown, ADJUSTMENTS[method](families) < 0.05)
+
+
+def test_pvalues_of_few_digits_get_the_levels_of_the_numbers_they_are():
+    short = np.array([[0.05 / size, 0.9] + [1.0] * 8 for size in range(1, 21)], dtype=np.float16)
+    for size in (10, 13, 20):
+        found = adjusted_alphas(short, family_size=size)
+        assert found.tolist() == adjusted_alphas(short.astype(float), family_size=size).tolist()
 
 
 @pytest.mark.parametrize("method", ADJUSTMENTS)
@@ -77,6 +109,8 @@ def test_levels_of_selected_intervals_are_those_of_the_paper():
         ("hommel", [0.03, 0.04], None, 0.05),
         # Simes does not reject for {0.03, 0.4} (0.03 > 0.025): j = 2.
         ("hommel", [0.001, 0.03, 0.4], None, 0.05 / 2),
+        # 0.05 is not below the second bar, alpha itself, and 0.03 not below the first: j = 2.
+        ("hommel", [0.03, 0.05], None, 0.05 / 2),
     ],
 )
 def test_levels_worked_out_by_hand(method, pvalues, family_size, level):
@@ -125,8 +159,6 @@ def test_welch_and_fieller_intervals_leave_out_zero_exactly_when_the_adjusted_pv
     st.sampled_from(["two-sided", "greater", "less"]),
 )
 def test_dunnetts_level_is_dual_to_its_pvalues(statistics, df, alternative):
-    from scipy import stats
-
     sizes = {"n_control": 30, "n_treatments": [20] * len(statistics), "df": df, "alternative": alternative}
     level = dunnett_alpha(0.05, **sizes)
     law = stats.norm if df is None else stats.t(df)
@@ -155,6 +187,16 @@ def test_growthbooks_interval_is_matched():
     assert growthbook_adjusted_interval(0.1, (0.05, 1.0), 0.049999999) == (0.05, 1.0)
     assert growthbook_adjusted_interval(0.1, (-1.0, 0.15), 0.049999999) == (-1.0, 0.15)
     assert growthbook_adjusted_interval(0.1, (-0.05, 0.25), 0.01) == (-0.05, 0.25)
+    # Not even where it ends just where the other did.
+    low, high = growthbook_adjusted_interval(0.1, (0.05, 0.15), 0.049999999)
+    for kept in ((low, 0.15), (0.05, high)):
+        assert growthbook_adjusted_interval(0.1, kept, 0.049999999) == kept
+
+
+def test_growthbooks_interval_is_infinite_above_its_limit_only():
+    at_limit = growthbook_adjusted_interval(1.0, (0.9, 1.1), 0.999999)
+    half = stats.norm.isf(0.025) / stats.norm.isf(0.999999 / 2)
+    assert at_limit == pytest.approx((1 - half, 1 + half), rel=1e-8)
 
 
 @pytest.mark.parametrize(

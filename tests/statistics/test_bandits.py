@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from abtest_lib.statistics.bandits import (
     adaptive_estimate,
@@ -60,6 +62,64 @@ def test_constant_weighting_equals_the_uniform_one_when_the_split_never_moves():
     constant, uniform = (adaptive_estimate(*history, weighting=each) for each in ("constant", "uniform"))
     assert constant.means == pytest.approx(uniform.means)
     assert constant.difference_errors == pytest.approx(uniform.difference_errors)
+
+
+# Eight units over three nights, three arms: rewards, arms, and each night's allocation and predictions.
+HISTORY = (
+    [1.0, 0.5, 2.0, 1.5, 0.0, 3.0, 2.5, 1.0],
+    [0, 1, 2, 2, 0, 2, 1, 2],
+    [[0.4, 0.3, 0.3]] * 3 + [[0.2, 0.3, 0.5]] * 3 + [[0.1, 0.2, 0.7]] * 2,
+    [[0.0, 0.0, 0.0]] * 3 + [[1.0, 0.5, 2.0]] * 3 + [[0.5, 0.5, 2.25]] * 2,
+)
+
+
+@pytest.mark.parametrize(
+    ("weighting", "decay", "means", "errors", "difference_errors"),
+    [
+        (
+            "uniform",
+            0.7,
+            (0.1875, 1.7708333333333335, 2.047619047619048),
+            (0.6183237167940431, 1.178856518399174, 0.7621982554136132),
+            (1.053846206937703, 1.4220535057145631),
+        ),
+        (
+            "constant",
+            0.7,
+            (0.259059540854669, 1.5915288798606297, 1.9993654436676653),
+            (0.6285534904817178, 1.0344614959028513, 0.666301578618006),
+            (0.9973990143525473, 1.2404465628266184),
+        ),
+        (
+            "two-point",
+            0.7,
+            (0.3708640486091441, 1.438153197252099, 1.9241991493602848),
+            (0.6476002549933881, 0.9174973539040115, 0.6998538518283162),
+            (1.0803633945130642, 1.1529635557138822),
+        ),
+        (
+            "two-point",
+            0.3,
+            (0.3041232336836754, 1.5261073361709732, 1.9703613408330551),
+            (0.6356092925410678, 0.983850617734881, 0.6801090727283787),
+            (1.0309294443362005, 1.2026395740609883),
+        ),
+    ],
+)
+def test_estimates_match_the_code_of_the_paper(weighting, decay, means, errors, difference_errors):
+    # github.com/gsbDBI/adaptive-confidence-intervals, adaptive_CI: aw_scores, stick_breaking of
+    # twopoint_stable_var_ratio, evaluate_aipw_stats and aw_contrast_stderr on HISTORY; rounding only.
+    result = adaptive_estimate(*HISTORY, weighting=weighting, decay=decay, alpha=0.1)
+    assert result.means == pytest.approx(means, rel=1e-12)
+    assert result.standard_errors == pytest.approx(errors, rel=1e-12)
+    differences = (means[2] - means[0], means[2] - means[1])
+    assert result.differences == pytest.approx(differences, rel=1e-12)
+    assert result.difference_errors == pytest.approx(difference_errors, rel=1e-12)
+    for found, centre, error in zip(
+        result.intervals + result.difference_intervals, means + differences, errors + difference_errors, strict=True
+    ):
+        assert found == pytest.approx(stats.norm(centre, error).interval(0.9), rel=1e-9)
+    assert (result.confidence_level, result.weighting) == (0.9, weighting)
 
 
 # --- properties
@@ -137,6 +197,49 @@ def test_past_means_never_look_at_the_same_night():
     assert found.tolist() == [[0, 0], [0, 0], [0.5, 0], [0.5, 0], [1 / 3, 1]]
 
 
+def test_one_arm_alone_has_its_past_mean():
+    assert past_means([1.0, 3.0, 5.0], [0, 0, 0], [1, 2, 3], arm_count=1).tolist() == [[0], [1], [2]]
+    # The third arm waits for its first reward.
+    assert past_means([1.0, 3.0], [0, 1], [1, 2], arm_count=3).tolist() == [[0, 0, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(("epsilon", "expected"), [(0, [0.1, 0.8, 0.1]), (1, [1 / 3] * 3)])
+def test_epsilon_of_0_leaves_the_floors_and_of_1_an_even_split(epsilon, expected):
+    split = epsilon_greedy_allocation([0.1, 0.3, 0.2], epsilon=epsilon, floor=0.1, seed=1)
+    assert split == pytest.approx(expected, abs=1e-12)
+
+
+def test_no_units_draw_no_arms():
+    assert draw_arms([0.5, 0.5], 0, seed=1).tolist() == []
+
+
+def test_shares_rounded_to_seven_digits_are_shares():
+    thirds = [0.3333333] * 3
+    assert set(draw_arms(thirds, 100, seed=1).tolist()) == {0, 1, 2}
+    assert thompson_allocation(thirds, floor=0.1) == pytest.approx([1 / 3] * 3, abs=1e-6)
+    rewards, arms, _, guesses = HISTORY
+    rounded, even = (adaptive_estimate(rewards, arms, [[third] * 3] * 8, guesses) for third in (thirds[0], 1 / 3))
+    assert rounded.means == pytest.approx(even.means, rel=1e-6)
+
+
+def exact(values):
+    return [exact(each) if isinstance(each, list) else Decimal(str(each)) for each in values]
+
+
+def test_exact_decimals_of_a_warehouse_are_read_as_numbers():
+    rewards, arms, chances, guesses = HISTORY
+    assert adaptive_estimate(exact(rewards), arms, exact(chances), exact(guesses)) == adaptive_estimate(*HISTORY)
+    nights = [1, 1, 1, 2, 2, 2, 3, 3]
+    found, wanted = (past_means(values, arms, nights, arm_count=3) for values in (exact(rewards), rewards))
+    assert found.tolist() == wanted.tolist()
+    means = [0.5, 1.25]
+    options = {"epsilon": 0.2, "floor": 0.05, "seed": 1}
+    assert epsilon_greedy_allocation(exact(means), **options) == epsilon_greedy_allocation(means, **options)
+    assert thompson_allocation(exact([0.25, 0.75]), floor=0.05) == thompson_allocation([0.25, 0.75], floor=0.05)
+    units = [100, 300]
+    assert regret_against_even_split(exact(units), exact(means)) == regret_against_even_split(units, means)
+
+
 # --- refusals
 
 
@@ -157,20 +260,42 @@ HALVES = [[0.5, 0.5]] * 2
     ("call", "message"),
     [
         (lambda: best_share_probabilities([BetaPosterior(1, 1)]), "posteriors has 1 arm;"),
-        (lambda: thompson_allocation([0.5, 0.6], floor=0.1), "sum to 1"),
+        (lambda: best_mean_probabilities([NormalPosterior(0, 1)]), "^posteriors has 1 arm;"),
+        (lambda: best_mean_probabilities([]), "^posteriors has 0 arms;"),
+        (lambda: thompson_allocation([0.5, 0.6], floor=0.1), "^probabilities is .* sum to 1"),
+        (lambda: thompson_allocation([1.0], floor=0.1), "at least two shares"),
+        (lambda: thompson_allocation([[0.5, 0.5]], floor=0.1), "at least two shares"),
+        (lambda: thompson_allocation([1.5, -0.5], floor=0.1), "at least two shares"),
         (lambda: thompson_allocation([0.5, 0.5], floor=0.6), "floor is 0.6"),
         (lambda: thompson_allocation([0.5, 0.5], floor=0.0), "floor is 0.0"),
         (lambda: epsilon_greedy_allocation([1, 2], epsilon=2, floor=0.1, seed=1), "epsilon is 2"),
         (lambda: epsilon_greedy_allocation([1, math.nan], epsilon=0.1, floor=0.1, seed=1), "must be finite"),
+        (lambda: epsilon_greedy_allocation([1], epsilon=0.1, floor=0.1, seed=1), "^means has 1 arm;"),
+        (lambda: draw_arms([0.5, 0.6], 1, seed=1), "^allocation is "),
         (lambda: draw_arms([0.5, 0.5], -1, seed=1), "units is -1"),
+        (lambda: draw_arms([0.5, 0.5], 1.5, seed=1), "units is 1.5"),
+        (lambda: regret_against_even_split([1], [1.0]), "^means has 1 arm;"),
         (lambda: regret_against_even_split([1], [1.0, 2.0]), "one count for each"),
         (lambda: regret_against_even_split([1, -1], [1.0, 2.0]), "at least 0"),
         (lambda: past_means([1.0, 2.0], [0, 1], [2, 1], arm_count=2), "never fall"),
+        (lambda: past_means([1.0], [0], [1], arm_count=0), "arm_count is 0"),
+        (lambda: past_means([1.0], [0], [1], arm_count=1.5), "arm_count is 1.5"),
+        (lambda: past_means([[1.0]], [0], [1], arm_count=2), "rewards must be a flat list"),
+        (lambda: past_means([math.nan], [0], [1], arm_count=2), "rewards must be a flat list"),
+        (lambda: adaptive_estimate([1.0], [0], HALVES[:1], HALVES[:1]), "rewards must be a flat list of at least two"),
+        (lambda: adaptive_estimate([[1.0, 2.0]], [0, 1], HALVES, HALVES), "rewards must be a flat list of at least"),
+        (lambda: adaptive_estimate([1.0, math.nan], [0, 1], HALVES, HALVES), "rewards must be a flat list of at least"),
+        (lambda: adaptive_estimate([1.0, 2.0], [0, 1], [0.5, 0.5], HALVES), "probabilities has shape"),
+        (lambda: adaptive_estimate([1.0, 2.0], [0, 1], HALVES * 2, HALVES * 2), "probabilities has shape"),
+        (lambda: adaptive_estimate([1.0, 2.0], [0, 0], [[1.0]] * 2, [[1.0]] * 2), "probabilities has shape"),
+        (lambda: adaptive_estimate([1.0, 2.0], [0, 1], [[0.5, 0.500005]] * 2, HALVES), "each row must sum to 1"),
+        (lambda: adaptive_estimate([1.0, 2.0], [0, 1], [[0.5, 1.0]] * 2, HALVES), "each row must sum to 1"),
         (lambda: adaptive_estimate([1.0, 2.0], [0, 2], HALVES, HALVES), "from 0 to 1"),
         (lambda: adaptive_estimate([1.0, 2.0], [0, 1], [[1.0, 0.0]] * 2, HALVES), "above 0"),
         (lambda: adaptive_estimate([1.0, 2.0], [0, 1], HALVES, [[0.5, math.nan]] * 2), "predictions must be finite"),
         (lambda: adaptive_estimate([1.0, 2.0], [0, 1], HALVES, HALVES, weighting="best"), "weighting is 'best'"),
         (lambda: adaptive_estimate([1.0, 2.0], [0, 1], HALVES, HALVES, weighting="two-point", decay=1), "decay is 1"),
+        (lambda: adaptive_estimate([1.0, 2.0], [0, 1], HALVES, HALVES, weighting="two-point", decay=0), "decay is 0"),
     ],
 )
 def test_callers_slip_names_the_argument(call, message):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from abtest_lib.statistics.bayesian import (
     BetaPosterior,
     NormalPosterior,
     compare_shares,
+    cumulative_log_odds,
     normal_posterior,
     quadrature,
     read_effect,
@@ -68,7 +70,7 @@ def test_probability_to_beat_equals_the_exact_sum(counts):
 def test_far_tail_of_the_probability_to_beat_keeps_its_digits(counts, expected):
     # The exact sum of test_probability_to_beat_equals_the_exact_sum in mpmath 1.4 with 40 digits (loggamma).
     reading = compare_shares(BetaPosterior(*counts[:2]), BetaPosterior(*counts[2:]))
-    assert reading.probability_to_beat_control == pytest.approx(expected, rel=1e-11)
+    assert reading.probability_to_beat_control == pytest.approx(expected, rel=1e-11, abs=0)
 
 
 def test_ten_million_units_are_read_as_by_scipy():
@@ -80,13 +82,13 @@ def test_ten_million_units_are_read_as_by_scipy():
     lost = integrate.quad(lambda x: t.cdf(x) * c.sf(x), *reach, epsabs=1e-16, limit=400)[0]
     reading = compare_shares(control, treatment)
     assert reading.probability_to_beat_control == pytest.approx(better, rel=1e-7)
-    assert reading.expected_loss_treatment == pytest.approx(lost, rel=1e-7)
+    assert reading.expected_loss_treatment == pytest.approx(lost, rel=1e-7, abs=0)
 
 
 @pytest.mark.parametrize("score", [-37.0, -20.0, -8.0])
 def test_far_tail_of_an_effect_is_its_survival_function(score):
     reading = read_effect(NormalPosterior(score, 1.0))
-    assert reading.probability_to_beat_control == pytest.approx(stats.norm.sf(-score), rel=1e-12)
+    assert reading.probability_to_beat_control == pytest.approx(stats.norm.sf(-score), rel=1e-12, abs=0)
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (0, 5_000), (5_000, 5_000), (0, 10_000_000)])
@@ -131,7 +133,7 @@ def test_posterior_with_prior_matches_growthbook():
 def test_far_tail_of_the_loss_keeps_its_digits():
     # Asymptotic series of the normal loss integral: density(z) / z**2 * (1 - 3/z**2 + 15/z**4 - 105/z**6); z = 30.
     series = stats.norm.pdf(30) / 900 * (1 - 3 / 900 + 15 / 900**2 - 105 / 900**3)
-    assert read_effect(NormalPosterior(30.0, 1.0)).expected_loss_treatment == pytest.approx(series, rel=1e-8)
+    assert read_effect(NormalPosterior(30.0, 1.0)).expected_loss_treatment == pytest.approx(series, rel=1e-8, abs=0)
 
 
 def test_uninformed_shares_at_the_edge_of_nothing_are_even():
@@ -140,6 +142,29 @@ def test_uninformed_shares_at_the_edge_of_nothing_are_even():
     assert reading.probability_to_beat_control == pytest.approx(0.5, abs=1e-12)
     # E max(c - t, 0) = 2 / pi**2 for two arcsine variables on [0, 1].
     assert reading.expected_loss_control == pytest.approx(2 / math.pi**2, rel=1e-9)
+
+
+@pytest.mark.parametrize(("few", "many"), [(1e3, 1e6), (1e2, 1e7), (1e5, 1e9)])
+def test_narrow_shares_far_apart_lose_the_difference_of_their_means(few, many):
+    # Almost all of 0 to 1 lies between them, and the integral of it is exact: E max(t - c, 0) = E t - E c.
+    control, treatment = BetaPosterior(few, many), BetaPosterior(many, few)
+    reading = compare_shares(control, treatment)
+    assert reading.expected_loss_control == pytest.approx(treatment.mean - control.mean, abs=1e-13)
+
+
+def test_log_odds_of_a_uniform_share_are_logistic_at_whole_numbers_too():
+    found = cumulative_log_odds(BetaPosterior(1, 1), np.arange(-3, 4))
+    assert found == pytest.approx(stats.logistic.cdf(np.arange(-3, 4)), rel=1e-14)
+
+
+def test_estimate_without_a_prior_is_the_posterior():
+    assert normal_posterior(0.1, 0.3) == NormalPosterior(0.1, 0.3)
+
+
+def test_quantiles_of_a_share_reach_from_0_to_1():
+    posterior = BetaPosterior(3, 1)
+    # The distribution function is the cube.
+    assert [posterior.quantile(chance) for chance in (0, 0.125, 1)] == pytest.approx([0, 0.5, 1], abs=1e-14)
 
 
 # --- properties
@@ -187,6 +212,21 @@ def test_quadrature_integrates_each_density_to_one(arms):
         assert weights @ stats.norm.pdf(nodes, centre, spread) == pytest.approx(1, abs=1e-11)
 
 
+@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(1e-3, 10)), min_size=1, max_size=4))
+def test_nodes_of_the_quadrature_rise_and_its_weights_add_up_to_their_reach(arms):
+    nodes, weights = quadrature(*zip(*arms, strict=True))
+    # Two marks that are one but for rounding give nodes that are.
+    assert np.diff(nodes).min() >= -1e-13
+    assert weights.sum() == pytest.approx(nodes[-1] - nodes[0], rel=0.01)
+
+
+def test_quadrature_reads_exact_decimals_as_numbers():
+    nodes, weights = quadrature([Decimal("0.5"), Decimal(2)], [Decimal("0.25"), Decimal(1)])
+    plain = quadrature([0.5, 2.0], [0.25, 1.0])
+    assert np.array_equal(nodes, plain[0])
+    assert np.array_equal(weights, plain[1])
+
+
 def test_belief_about_a_relative_effect_is_carried_to_the_absolute_one():
     belief = NormalPosterior.of_variance(0.02, 0.09)
     assert belief.sd == pytest.approx(0.3)
@@ -199,20 +239,34 @@ def test_belief_about_a_relative_effect_is_carried_to_the_absolute_one():
 
 
 def test_effect_without_error_is_not_computed():
-    assert isinstance(normal_posterior(0.0, 0.0), NotComputed)
-    assert isinstance(normal_posterior(math.inf, 1.0), NotComputed)
+    assert normal_posterior(0.0, 0.0) == NotComputed("the effect has no error to measure it against")
+    for effect, error in ((math.inf, 1.0), (0.0, math.nan)):
+        assert normal_posterior(effect, error) == NotComputed("the effect or its standard error is not finite")
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: BetaPosterior(0.0, 1.0), "alpha is 0.0"),
+        (lambda: BetaPosterior(1.0, math.inf), "^beta is inf"),
         (lambda: BetaPosterior.of_counts(3, 2), "successes is 3"),
+        (lambda: BetaPosterior.of_counts(1, -2), "(^| )n is -2"),
+        (lambda: BetaPosterior.of_counts(1, 2, prior_alpha=-1.0), "^prior_alpha is -1.0"),
         (lambda: BetaPosterior.of_counts(1, 2, prior_beta=0.0), "prior_beta is 0.0"),
         (lambda: BetaPosterior(1.0, 1.0).quantile(1.5), "probability is 1.5"),
         (lambda: NormalPosterior(0.0, 0.0), "sd is 0.0"),
         (lambda: NormalPosterior.of_variance(0.0, 0.0), "variance is 0.0"),
         (lambda: NormalPosterior(math.nan, 1.0), "mean is nan"),
+        (lambda: NormalPosterior(1.0, 1.0).scaled(0.0), "factor is 0.0"),
+        (lambda: NormalPosterior(1.0, 1.0).scaled(-2.0), "factor is -2.0"),
+        (lambda: NormalPosterior(1.0, 1.0).scaled(math.inf), "factor is inf"),
+        (lambda: quadrature([], []), "centres is "),
+        (lambda: quadrature([math.inf], [1.0]), "centres is "),
+        (lambda: quadrature([[0.0]], [[1.0]]), "centres is "),
+        (lambda: quadrature([0.0], [1.0, 1.0]), "spreads is "),
+        (lambda: quadrature([0.0], [0.0]), "spreads is "),
+        (lambda: quadrature([0.0], [-1.0]), "spreads is "),
+        (lambda: quadrature([0.0], [math.inf]), "spreads is "),
         (lambda: read_effect(NormalPosterior(0.0, 1.0), better="up"), "better is 'up'"),
     ],
 )

@@ -51,6 +51,49 @@ def test_highest_of_equal_normals_has_the_tabled_mean():
         assert reading.best_probabilities == pytest.approx([1 / k] * k, abs=1e-12)
 
 
+def uniform_against(treatment, *, above, scale):
+    return share_effect_probability(BetaPosterior(1, 1), treatment, above=above, scale=scale)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "size"),
+    [(3e6, 7e6, 0.1), (3e6, 7e6, -0.2), (1e7, 1e2, 0.0), (1e7, 1e2, 0.3), (1e4, 1e8, -0.999)],
+)
+def test_uniform_control_against_a_narrow_treatment_leaves_its_mean_less_the_difference(alpha, beta, size):
+    # P(t - c > d) = E(t - d) for c uniform on [0, 1], as long as t - d is in it.
+    treatment = BetaPosterior(alpha, beta)
+    found = uniform_against(treatment, above=size, scale="difference")
+    assert found == pytest.approx(treatment.mean - size, abs=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "size"), [(5e6, 5e6, 99.0), (5e4, 1e7, -0.99), (3e6, 7e6, 0.0), (1e7, 1e2, 1.0)]
+)
+def test_uniform_control_against_a_narrow_treatment_leaves_its_mean_over_the_ratio(alpha, beta, size):
+    # P(t > (1 + r) c) = E t / (1 + r) for c uniform on [0, 1], as long as that is in it.
+    treatment = BetaPosterior(alpha, beta)
+    found = uniform_against(treatment, above=size, scale="ratio")
+    assert found == pytest.approx(treatment.mean / (1 + size), abs=1e-13)
+
+
+@pytest.mark.parametrize("size", [0.2, 0.5, 0.7])
+def test_difference_of_an_arcsine_and_a_uniform_share_has_its_closed_form(size):
+    # E max(t - d, 0) with t = (1 - cos u) / 2 and u uniform on [0, pi]; t rises like a root at 0 and at 1.
+    start = math.acos(1 - 2 * size)
+    expected = ((0.5 - size) * (math.pi - start) + math.sin(start) / 2) / math.pi
+    found = uniform_against(BetaPosterior(0.5, 0.5), above=size, scale="difference")
+    assert found == pytest.approx(expected, abs=1e-12)
+    mirrored = uniform_against(BetaPosterior(0.5, 0.5), above=-size, scale="difference")
+    assert mirrored == pytest.approx(1 - expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("scale", ["difference", "ratio"])
+def test_equal_posteriors_of_a_hundred_billion_units_are_even(scale):
+    # The logarithm of a beta function of 1e11 keeps five digits only; the probability keeps them all.
+    arm = BetaPosterior(1e11, 1e11)
+    assert share_effect_probability(arm, arm, above=0.0, scale=scale) == pytest.approx(0.5, abs=1e-10)
+
+
 @pytest.mark.parametrize("size", [-0.05, 0.0, 0.02, 0.11])
 def test_probability_of_a_difference_matches_scipy(size):
     control, treatment = BetaPosterior(40, 400), BetaPosterior(60, 410)
@@ -72,11 +115,13 @@ def test_difference_of_uniform_shares_is_triangular():
     # c and t uniform on [0, 1]: P(t - c > d) = (1 - d)² / 2; the 97.5 % quantile is 1 - sqrt(0.05).
     uniform = BetaPosterior(1, 1)
     assert share_effect_probability(uniform, uniform, above=0.5) == pytest.approx(0.125, abs=1e-12)
+    assert share_effect_probability(uniform, uniform, above=-0.5) == pytest.approx(0.875, abs=1e-12)
     effect = share_effect(uniform, uniform)
     assert effect.interval == pytest.approx((-(1 - math.sqrt(0.05)), 1 - math.sqrt(0.05)), abs=1e-10)
     # t / c has distribution r / 2 below 1 and 1 - 1 / (2 r) above.
     ratio = share_effect(uniform, uniform, scale="ratio")
     assert (ratio.median, *ratio.interval) == pytest.approx((0.0, 0.05 - 1, 20.0 - 1), abs=1e-8)
+    assert (effect.scale, ratio.scale) == ("difference", "ratio")
 
 
 # --- properties
@@ -110,6 +155,13 @@ def test_losses_differ_as_the_means_do_and_lower_mirrors_higher(arms):
     assert read_shares(failures, better="lower").expected_losses == pytest.approx(reading.expected_losses)
 
 
+@given(st.lists(NORMALS, min_size=2, max_size=5))
+@settings(max_examples=10)
+def test_lowest_mean_is_the_highest_of_the_negatives(arms):
+    negatives = [NormalPosterior(-arm.mean, arm.sd) for arm in arms]
+    assert read_means(arms, better="lower") == read_means(negatives)
+
+
 @given(BETAS, BETAS, SCALES)
 @settings(max_examples=8)
 def test_interval_leaves_half_of_alpha_at_each_side(control, treatment, scale):
@@ -132,7 +184,7 @@ def test_swapping_variants_flips_the_difference(control, treatment):
 def test_far_from_the_best_the_loss_keeps_its_digits():
     arms = [NormalPosterior(0.0, 1.0), NormalPosterior(30.0, 1.0), NormalPosterior(0.0, 1.0)]
     one = read_effect(NormalPosterior(30.0, math.sqrt(2))).expected_loss_treatment
-    assert read_means(arms).expected_losses[1] == pytest.approx(2 * one, rel=1e-6)
+    assert read_means(arms).expected_losses[1] == pytest.approx(2 * one, rel=1e-6, abs=0)
 
 
 # --- refusals
@@ -148,6 +200,8 @@ def test_far_from_the_best_the_loss_keeps_its_digits():
         (lambda: share_effect(BetaPosterior(1, 1), BetaPosterior(1, 1), scale="odds"), "scale is 'odds'"),
         (lambda: share_effect(BetaPosterior(1, 1), BetaPosterior(1, 1), alpha=2.0), "alpha is 2.0"),
         (lambda: share_effect_probability(BetaPosterior(1, 1), BetaPosterior(1, 1), above=1.0), "above is 1.0"),
+        (lambda: share_effect_probability(BetaPosterior(1, 1), BetaPosterior(1, 1), above=-1.0), "above is -1.0"),
+        (lambda: uniform_against(BetaPosterior(1, 1), above=-1.5, scale="ratio"), "above is -1.5"),
         (lambda: share_effect_probability(BetaPosterior(1, 1), BetaPosterior(1, 1), above=math.nan), "above is nan"),
     ],
 )

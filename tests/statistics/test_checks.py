@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -27,6 +29,20 @@ def test_independence_matches_r():
     assert result.pvalue == pytest.approx(0.217439754118117, rel=1e-10)
 
 
+@pytest.mark.parametrize("table", [[[1, 0], [3, 5]], [[1, 3], [0, 5]], [[0, 4, 0], [1, 2, 1]]])
+def test_independence_of_a_variant_with_one_unit_matches_scipy(table):
+    result, reference = assignment_independence_test(table), stats.chi2_contingency(table, correction=False)
+    assert (result.statistic, result.pvalue) == pytest.approx((reference.statistic, reference.pvalue))
+
+
+def test_decimals_of_a_warehouse_are_numbers():
+    table = [[9, 4], [5, 8]]
+    decimals = [[Decimal(count) for count in row] for row in table]
+    assert assignment_independence_test(decimals) == assignment_independence_test(table)
+    columns = ([1, 2, 3], [0.5, 0.25, 0.5], [0.125, 0.25, 0.125])
+    assert daily_trend(*([Decimal(value) for value in column] for column in columns)) == daily_trend(*columns)
+
+
 @given(st.lists(st.lists(st.integers(1, 9_000), min_size=3, max_size=3), min_size=2, max_size=4))
 def test_independence_matches_scipy(table):
     result, reference = assignment_independence_test(table), stats.chi2_contingency(table, correction=False)
@@ -42,6 +58,7 @@ def test_interaction_matches_metafor():
     cells = [MeanEstimate(m, v / n, n - 1) for m, v, n in zip(means, variances, sizes, strict=True)]
     result = interaction_test(*cells)
     assert (result.effect, result.standard_error) == pytest.approx((-0.0037, 0.00280356628880841), rel=1e-9)
+    assert result.statistic == pytest.approx(-0.0037 / 0.00280356628880841, rel=1e-9)
     assert result.pvalue == pytest.approx(0.186919287679377, rel=1e-7)
 
 
@@ -81,6 +98,20 @@ def test_interaction_of_shares_worked_out_by_hand():
     assert result.standard_error**2 == pytest.approx(0.006175)
 
 
+def test_shares_are_compared_from_five_expected_outcomes_on():
+    # 20 of 200 units have the outcome: 5 of the 50 of each group.
+    assert not isinstance(share_interaction_test(*[(5, 50)] * 4), NotComputed)
+    assert isinstance(share_interaction_test(*[(5, 50)] * 3, (4, 50)), NotComputed)
+
+
+def test_two_effects_a_day_have_the_slope_between_the_days_means():
+    # Day 0 has 1 and 3, day 1 has 4 and 8, all with an error of 2: the slope is 6 - 2, its error that of a difference
+    # of two means of two.
+    result = daily_trend([0, 0, 1, 1], [1, 3, 4, 8], [2, 2, 2, 2])
+    assert (result.slope, result.intercept, result.slope_standard_error) == pytest.approx((4.0, 2.0, 2.0))
+    assert result.statistic == pytest.approx(2.0)
+
+
 def test_trend_matches_metafor():
     # metafor 3.8.1: rma(yi, sei = sei, mods = ~ day, method = "FE").
     result = daily_trend(DAYS, EFFECTS, ERRORS)
@@ -88,6 +119,7 @@ def test_trend_matches_metafor():
     assert result.slope_standard_error == pytest.approx(0.000384550785701191, rel=1e-10)
     assert result.pvalue == pytest.approx(1.50748959574684e-05, rel=1e-8)
     assert result.intercept == pytest.approx(0.0304002127797339, rel=1e-10)
+    assert result.statistic == pytest.approx(-0.00166417858067124 / 0.000384550785701191, rel=1e-9)
 
 
 @given(st.integers(-100, 100), st.floats(-1, 1), st.floats(-1, 1))
@@ -101,19 +133,31 @@ def test_counting_days_from_elsewhere_moves_only_the_intercept(shift, slope, lev
 
 
 def test_what_cannot_be_computed_says_why():
-    assert isinstance(assignment_independence_test([[5, 0], [6, 0]]), NotComputed)
-    assert isinstance(interaction_test(*[MeanEstimate(1.0, 0.0, 5)] * 4), NotComputed)
-    assert isinstance(interaction_test(*[MeanEstimate(float("nan"), 1.0, 5)] * 4), NotComputed)
+    empty = NotComputed("a variant of one of the experiments has no units")
+    assert assignment_independence_test([[5, 0], [6, 0]]) == empty
+    assert assignment_independence_test([[0, 0], [6, 5]]) == empty
+    flat, broken = MeanEstimate(1.0, 0.0, 5), MeanEstimate(float("nan"), 1.0, 5)
+    assert interaction_test(*[flat] * 4) == NotComputed("no value varies in any of the four groups")
+    assert interaction_test(*[broken] * 4) == NotComputed("a mean or its error is not finite")
     # 36 of 300 units have the outcome, so that 30 units would have 3.6.
-    assert share_interaction_test((9, 90), (9, 90), (9, 90), (9, 30)) == NotComputed(
+    rare = NotComputed(
         "with the common share the smallest of the four groups would have 3.6 units with the outcome, or without it; "
         "it takes 5"
     )
+    assert share_interaction_test((9, 90), (9, 90), (9, 90), (9, 30)) == rare
+    assert share_interaction_test((81, 90), (81, 90), (81, 90), (21, 30)) == rare
     assert share_interaction_test((9, 90), (0, 0), (9, 90), (9, 90)) == NotComputed(
         "one of the four groups has no units"
     )
     assert daily_trend([1, 2], [1, 2], [1, 1]) == NotComputed("there are effects of 2 days; a trend needs at least 3")
-    assert daily_trend([2, 2, 2], [1, 2, 3], [1, 1, 1]) == NotComputed("all effects are of the same day")
+    same_day = NotComputed("all effects are of the same day")
+    assert daily_trend([2, 2, 2], [1, 2, 3], [1, 1, 1]) == same_day
+    # Their weighted mean is not 0.1 to the last digit, and a day beside which the others weigh nothing is alone.
+    assert daily_trend([0.1, 0.1, 0.1], [1, 2, 3], [1, 0.7, 0.9]) == same_day
+    assert daily_trend([1, 2, 3], [1, 2, 3], [1e-100, 1e100, 1e100]) == same_day
+    assert daily_trend([1, 2, 3], [1, np.nan, 3], [1, 1, 1]) == NotComputed(
+        "the effect of a day or its error is not finite"
+    )
     assert daily_trend([1, 2, 3], [1, 2, 3], [1, 0, 1]) == NotComputed("the standard error of a day is zero")
 
 
@@ -127,7 +171,11 @@ def test_what_cannot_be_computed_says_why():
             lambda: interaction_test(*[MeanEstimate(1.0, 1.0, 5)] * 3, MeanEstimate(1.0, -1.0, 5)),
             "squared_error is -1.0",
         ),
-        (lambda: share_interaction_test((9, 90), (9, 8), (9, 90), (9, 90)), r"only_second\[0\] is 9"),
+        (lambda: share_interaction_test((9, 8), (9, 90), (9, 90), (9, 90)), r"^neither\[0\] is 9"),
+        (lambda: share_interaction_test((9, 90), (9, 8), (9, 90), (9, 90)), r"^only_second\[0\] is 9"),
+        (lambda: share_interaction_test((9, 90), (9, 90), (9, 8), (9, 90)), r"^only_first\[0\] is 9"),
+        (lambda: share_interaction_test((9, 90), (9, 90), (9, 90), (9, 8)), r"^both\[0\] is 9"),
+        (lambda: share_interaction_test((9, 90), (9, 90), (9, 90), (0, -1)), r"both\[1\] is -1"),
         (lambda: daily_trend([1, 2, 3], [1, 2], [1, 1, 1]), "the same number"),
         (lambda: daily_trend([1, 2, 3], [1, 2, 3], [1, -1, 1]), "at least 0"),
     ],

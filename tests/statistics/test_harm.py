@@ -57,6 +57,62 @@ def test_few_events_take_the_binomial_tail_beside_the_score_test(
     assert holds(*arms, "proportion", margin=0.1, better=better, alpha_harm=0.01) is want
 
 
+@pytest.mark.parametrize(
+    ("better", "n_control", "n_treatment", "few"),
+    [("lower", 400, 400, 39), ("lower", 2_000, 400, 199), ("higher", 400, 400, 66), ("higher", 1_000, 250, 266)],
+)
+def test_exact_test_is_asked_below_fifty_expected_events_and_not_from_there(better, n_control, n_treatment, few):
+    # With the margin 0.25 so many successes of the control are the last that expect fewer than 50 of the treatment;
+    # 40 of 400 and 200 of 2,000 expect 50 exactly.
+    ratio = 1.25 if better == "lower" else 0.75
+    asked = {}
+    for x_control in (few - 20, few, few + 1):
+        total = x_control * ratio * n_treatment / n_control
+        assert (total < 50) is (x_control <= few)
+        shares = {}
+        for x_treatment in range(round(total / 3), min(round(total * 2), n_treatment)):
+            score = proportion_non_inferiority(
+                x_control, n_control, x_treatment, n_treatment, margin=0.25, better=better, alpha_harm=0.01
+            )
+            share = ratio * n_treatment / (ratio * n_treatment + n_control)
+            given_total = stats.binom(x_control + x_treatment, share)
+            tail = given_total.sf(x_treatment - 1) if better == "lower" else given_total.cdf(x_treatment)
+            arms = Moments.from_counts(x_control, n_control), Moments.from_counts(x_treatment, n_treatment)
+            found = holds(*arms, "proportion", margin=0.25, better=better, alpha_harm=0.01)
+            assert found is (score.harmful and (x_control > few or bool(tail < 0.01))), (x_control, x_treatment)
+            shares[x_treatment] = score.harmful and tail >= 0.01
+        asked[x_control] = any(shares.values())
+    assert all(asked.values())  # the two tests differ somewhere, so the choice between them shows
+
+
+@pytest.mark.parametrize(("better", "x_control", "x_treatment"), [("lower", 0, 8), ("higher", 8, 0)])
+def test_tail_of_eight_coins_must_be_below_the_level(better, x_control, x_treatment):
+    # Of eight events all fall to one of two equal variants with chance 1 / 2**8.
+    arms = Moments.from_counts(x_control, 1_000), Moments.from_counts(x_treatment, 1_000)
+    assert not holds(*arms, "proportion", margin=0.0, better=better, alpha_harm=2**-8)
+    assert holds(*arms, "proportion", margin=0.0, better=better, alpha_harm=2**-8 * (1 + 1e-9))
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_share_on_the_safe_side_is_never_harm(better):
+    none, some = Moments.from_counts(0, 40), Moments.from_counts(12, 40)
+    arms = (none, some) if better == "higher" else (some, none)
+    assert not holds(*arms, "proportion", margin=0.0, better=better, alpha_harm=0.49)
+
+
+@pytest.mark.parametrize("broken", [Moments(5, math.nan, 1.0), Moments(5, 0.5, math.inf)])
+def test_broken_share_proves_nothing(broken):
+    fine = Moments.from_counts(2, 5)
+    assert not holds(broken, fine, "proportion")
+    assert not holds(fine, broken, "proportion")
+
+
+def test_two_units_of_each_can_prove_harm():
+    arms = Moments.from_values([10.0, 10.001]), Moments.from_values([1.0, 1.001])
+    assert mean_non_inferiority(*arms, margin=0.05, better="higher", alpha_harm=0.01).harmful
+    assert holds(*arms, alpha_harm=0.01)
+
+
 @pytest.mark.parametrize("n", [0, 1])
 def test_too_few_units_prove_nothing(n):
     assert not holds(Moments.from_values([5.0] * n), Moments.from_values([1.0, 2.0]))

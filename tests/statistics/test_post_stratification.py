@@ -1,10 +1,8 @@
-"""Post-stratification, against statsmodels on units, every assignment of a small population, and GrowthBook."""
+"""Post-stratification, against statsmodels on units, and every assignment of a small population."""
 
 from __future__ import annotations
 
 import itertools
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,13 +22,8 @@ from abtest_lib.statistics.post_stratification import (
     compare_post_stratified_ratios,
     post_stratified_estimates,
 )
-from abtest_lib.statistics.sampled_strata import (
-    compare_means_over_sampled_strata,
-    compare_ratios_over_sampled_strata,
-)
+from abtest_lib.statistics.sampled_strata import compare_means_over_sampled_strata
 from abtest_lib.statistics.strata import joint_cells, merged_pairs, pooled_strata
-
-ORACLES = Path(__file__).resolve().parents[2].parent / "shared" / "oracles"
 
 
 def sample(seed, n=240, strata=4, covariates=2):
@@ -465,71 +458,6 @@ def test_sampled_strata_add_what_the_effects_differ_by(seed):
     assert compare_means_over_sampled_strata(cells, scale="relative").effect == pytest.approx(
         given_shares.relative_effect
     )
-
-
-def growthbook_strata(case):
-    """Cells of a reference case whose strata GrowthBook's tests also post-stratify."""
-
-    def moments(cell):
-        return Moments.from_sums(cell["n"], cell["sum"], cell["sum_squares"])
-
-    def pair(cell):
-        if cell["type"] == "cuped":
-            parts, products = (moments(cell["post"]), moments(cell["pre"])), cell["sum_post_pre"]
-        else:
-            parts, products = (moments(cell["numerator"]), moments(cell["denominator"])), cell["sum_num_den"]
-        return CoMoments.from_sums(*parts, products)
-
-    return {k: (pair(s["control"]), pair(s["treatment"])) for k, s in enumerate(case["inputs"]["strata"])}
-
-
-@pytest.mark.parametrize(
-    ("case", "scale", "effect", "error"),
-    [
-        ("gb.test-023-cuped", "relative", 0.11529547657147853, 0.002206093195330933),
-        ("gb.test-025-cuped", "absolute", 3.7116918650826403, 0.07390409644392272),
-        ("gb.test-027-ratio", "relative", 0.13371299783026003, 0.007131233706378072),
-        ("gb.test-029-ratio", "absolute", 0.10008903417216031, 0.005071004003792392),
-    ],
-)
-def test_sampled_strata_match_growthbook(case, scale, effect, error):
-    # Effects and errors are those that GrowthBook's own tests of post-stratification expect of these strata
-    # (packages/stats/tests/frequentist/test_post_strat.py and its port to TypeScript); given there to 1e-9 at least.
-    if not ORACLES.is_dir():
-        pytest.skip(f"reference cases are not at {ORACLES}")
-    cases = {each["id"]: each for each in json.loads((ORACLES / "summary.json").read_text())["cases"]}
-    compare = compare_means_over_sampled_strata if "cuped" in case else compare_ratios_over_sampled_strata
-    got = compare(growthbook_strata(cases[case]), scale=scale)
-    assert (got.effect, got.standard_error) == pytest.approx((effect, error), rel=1e-9)
-
-
-def test_sampled_strata_that_cannot_stand_alone_join_the_largest():
-    cell, flat = Moments(30, 2.0, 40.0), Moments(4, 3.0, 0.0)
-    got = compare_means_over_sampled_strata({"a": (cell, cell), "b": (flat, Moments(4, 3.5, 1.0)), "c": (cell, cell)})
-    assert (got.strata, got.merged) == (2, ("b",))
-    few = JointMoments.from_values([1.0, 2.0, 4.0], [1.0, 3.0, 2.0], [0.0, 1.0, 0.0])
-    many = JointMoments.from_values(*np.random.default_rng(1).normal(size=(3, 20)))
-    got = compare_ratios_over_sampled_strata({"a": (many, many), "b": (few, JointMoments(1, few.means, few.scatter))})
-    assert got.strata == 1
-
-
-def test_sampled_strata_refuse_what_has_no_answer():
-    cell = Moments(5, 0.0, 3.0)
-    relative = {"scale": "relative"}
-    assert (
-        compare_means_over_sampled_strata({"a": (cell, cell)}, **relative).reason == "the mean of the control is zero"
-    )
-    flat = Moments(5, 2.0, 0.0)
-    assert compare_means_over_sampled_strata({"a": (flat, flat)}).reason == (
-        "no value varies within or between the strata"
-    )
-    empty = CoMoments.from_values([1.0, 2.0, 4.0], [0.0, 0.0, 0.0])
-    assert compare_ratios_over_sampled_strata({"a": (empty, empty)}).reason == (
-        "of control: the denominator is zero in total"
-    )
-    for setting, message in (({"scale": "log"}, "scale is 'log'"), ({"ddof": 2}, "ddof is 2"), ({"df": 0}, "df is 0")):
-        with pytest.raises(ValueError, match=message):
-            compare_means_over_sampled_strata({"a": (flat, flat)}, **setting)
 
 
 @pytest.mark.slow

@@ -53,13 +53,18 @@ MEANS = st.one_of(
     st.builds(Moments, st.integers(2, 10_000), st.floats(-1_000, 1_000), st.floats(1e-3, 1e8)),
     st.sampled_from(AWKWARD),
 )
+AWKWARD_COUNTS = [(0, 0), (0, 1), (1, 1), (0, 50), (50, 50), (1, 1_000_000), (999_999, 1_000_000)]
 COUNTS = st.one_of(
     st.tuples(st.integers(0, 5_000), st.floats(0, 1)).map(lambda c: (round(c[0] * c[1]), c[0])),
-    st.sampled_from([(0, 0), (0, 1), (1, 1), (0, 50), (50, 50), (1, 1_000_000), (999_999, 1_000_000)]),
+    st.sampled_from(AWKWARD_COUNTS),
 )
+AWKWARD_ESTIMATES = [
+    (1.0, 0.0, 9), (0.0, 0.0, 9), (0.0, 1.0, 9), (math.nan, 1.0, 9), (1.0, math.inf, 9),
+    (1e308, 1.0, 9), (-1e308, 1.0, 9), (1e-310, 1.0, 9), (1.0, 0.2, 9), (1.0, 0.1, 9),
+]  # fmt: skip
 ESTIMATES = st.one_of(
     st.tuples(st.floats(-100, 100), st.floats(1e-4, 10), st.integers(1, 10_000)),
-    st.sampled_from([(1.0, 0.0, 9), (0.0, 0.0, 9), (0.0, 1.0, 9), (math.nan, 1.0, 9), (1.0, math.inf, 9)]),
+    st.sampled_from(AWKWARD_ESTIMATES),
 )
 ALPHAS = st.floats(0.001, 0.4)
 
@@ -141,6 +146,98 @@ def test_estimates_in_arrays_are_estimates_one_by_one(grid, alpha, alternative, 
         assert_same(cells.at(at), compare_estimates(*arms, **options))
 
 
+def every_pair(cells):
+    """Each cell as control of each, as two grids that broadcast."""
+    grid = np.empty(len(cells), dtype=object)
+    for at, cell in enumerate(cells):
+        grid[at] = cell
+    return grid[:, None], grid[None, :]
+
+
+def assert_first_reason_is_that_of_the_whole_cell(refusals, whole):
+    for at in zip(*np.nonzero(refusals[whole].codes), strict=True):
+        assert {part.at(at) for part in refusals.values()} == {refusals[whole].at(at)}
+
+
+@pytest.mark.parametrize("relative", ["fieller", "delta"])
+def test_every_awkward_pair_of_means_and_of_estimates_is_what_it_is_alone(relative):
+    control, treatment = every_pair(AWKWARD)
+    cells = mean_comparisons(arrays(control), arrays(treatment), relative=relative)
+    for row, column in np.ndindex(cells.shape):
+        assert_same(cells.at((row, column)), compare_means(AWKWARD[row], AWKWARD[column], relative=relative))
+    assert_first_reason_is_that_of_the_whole_cell(cells.refusals, "effect")
+    control, treatment = every_pair(AWKWARD_ESTIMATES)
+    cells = estimate_comparisons(estimates(control), estimates(treatment), relative=relative)
+    for row, column in np.ndindex(cells.shape):
+        arms = MeanEstimate(*AWKWARD_ESTIMATES[row]), MeanEstimate(*AWKWARD_ESTIMATES[column])
+        assert_same(cells.at((row, column)), compare_estimates(*arms, relative=relative))
+    assert_first_reason_is_that_of_the_whole_cell(cells.refusals, "effect")
+
+
+@pytest.mark.parametrize(
+    ("test", "interval", "relative"),
+    [
+        ("pooled", "newcombe", "koopman"),
+        ("unpooled", "wald", "fieller"),
+        ("pooled", "miettinen-nurminen", "delta"),
+    ],
+)
+def test_every_awkward_pair_of_shares_is_what_it_is_alone(test, interval, relative):
+    control, treatment = every_pair(AWKWARD_COUNTS)
+    options = {"test": test, "interval": interval, "relative": relative}
+    cells = proportion_comparisons(*columns(control), *columns(treatment), **options)
+    for row, column in np.ndindex(cells.shape):
+        alone = compare_proportions(*AWKWARD_COUNTS[row], *AWKWARD_COUNTS[column], **options)
+        assert_same(cells.at((row, column)), alone, tolerance=1e-10)
+    assert_first_reason_is_that_of_the_whole_cell(cells.refusals, "effect")
+    for name in ("effect", "relative_effect", "pvalue"):
+        assert np.array_equal(np.isnan(getattr(cells, name)), ~cells.refusals[name].computed)
+    for name in ("effect_interval", "relative_interval"):
+        for end in getattr(cells, name):
+            assert np.array_equal(np.isnan(end), ~cells.refusals[name].computed)
+    assert np.array_equal(np.isnan(cells.adjusted_pvalue), np.isnan(cells.statistic))
+    assert np.array_equal(np.isnan(cells.standard_error), ~cells.refusals["effect"].computed)
+
+
+def test_control_whose_mean_is_its_own_quantile_is_not_clearly_different_from_zero():
+    # g = (quantile / mean)^2 * squared error is 1 exactly; just above 1, and just below.
+    quantile = critical_value(0.05, "two-sided", 7.0)
+    control = MeanEstimate(np.full(3, quantile), np.array([1.0, 1.5, 0.5]), np.full(3, 9.0))
+    cells = estimate_comparisons(control, MeanEstimate(3.0, 1.0, 9.0), df=7.0)
+    reasons = [cells.refusals["relative_interval"].at(at) for at in range(3)]
+    assert reasons == [NotComputed("the mean of the control is not clearly different from zero")] * 2 + [None]
+    assert np.isfinite(cells.effect_interval).all()
+
+
+def test_alpha_and_family_may_have_more_cells_than_the_metric():
+    arms, counts = (Moments(40, 5.0, 90.0), Moments(50, 6.0, 80.0)), (14, 40, 28, 50)
+    nobody = Moments(0, 0.0, 0.0)
+    alpha, size = np.array([0.01, 0.05, 0.2]), np.array([[1], [3]])
+    cells = mean_comparisons(*(MomentArrays.of([arm], ()) for arm in arms), alpha=alpha, family_size=size)
+    empty = mean_comparisons(*(MomentArrays.of([arm], ()) for arm in (nobody, arms[1])), alpha=alpha, family_size=size)
+    shares = proportion_comparisons(*counts, alpha=alpha, family_size=size)
+    for row, column in np.ndindex(2, 3):
+        own = alpha[column] / size[row, 0]
+        assert_same(cells.at((row, column)), compare_means(*arms, alpha=own))
+        assert_same(empty.at((row, column)), compare_means(nobody, arms[1], alpha=own))
+        assert_same(shares.at((row, column)), compare_proportions(*counts, alpha=own), tolerance=1e-10)
+
+
+def test_one_comparison_alone_is_its_own_family():
+    counts, arms = ([14, 12], 40, [28, 13], 50), (MomentArrays(40, [5.0, 6.0], 90.0), MomentArrays(50, 6.0, 80.0))
+    estimated = MeanEstimate(np.array([5.0, 6.0]), 0.05, 40), MeanEstimate(np.array([5.5, 6.1]), 0.05, 40)
+    for cells in (proportion_comparisons(*counts), mean_comparisons(*arms), estimate_comparisons(*estimated)):
+        assert cells.adjusted_pvalue.tolist() == cells.pvalue.tolist()
+        assert cells.confidence_level == pytest.approx(0.95)
+
+
+def test_adjusted_pvalue_is_bonferronis():
+    counts, arms = ([14, 12], 40, [28, 15], 50), (MomentArrays(40, [5.0, 6.0], 90.0), MomentArrays(50, 6.0, 80.0))
+    for cells in (proportion_comparisons(*counts, family_size=3), mean_comparisons(*arms, family_size=3)):
+        assert cells.pvalue[0] < 1 / 3 < 1 / 2 < cells.pvalue[1]
+        assert cells.adjusted_pvalue.tolist() == [cells.pvalue[0] * 3, 1.0]
+
+
 GUARDRAIL = {
     "margin": st.floats(0, 0.5),
     "better": st.sampled_from(["higher", "lower"]),
@@ -177,6 +274,69 @@ def test_guardrails_of_shares_in_arrays_are_read_as_one_by_one(grid, options):
     for at in np.ndindex(treatment.shape):
         arms = *np.broadcast_to(control, treatment.shape)[at], *treatment[at]
         assert_same(cells.at(at), proportion_non_inferiority(*arms, **options), tolerance=1e-10)
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_guardrail_of_every_awkward_pair_is_read_as_alone(better):
+    options = {"margin": 0.5, "better": better, "alpha": 0.05}
+    control, treatment = every_pair(AWKWARD)
+    means = mean_readings(arrays(control), arrays(treatment), **options)
+    for row, column in np.ndindex(means.shape):
+        assert_same(means.at((row, column)), mean_non_inferiority(AWKWARD[row], AWKWARD[column], **options))
+    control, treatment = every_pair(AWKWARD_ESTIMATES)
+    estimated = estimate_readings(estimates(control), estimates(treatment), **options)
+    for row, column in np.ndindex(estimated.shape):
+        arms = MeanEstimate(*AWKWARD_ESTIMATES[row]), MeanEstimate(*AWKWARD_ESTIMATES[column])
+        assert_same(estimated.at((row, column)), estimate_non_inferiority(*arms, **options))
+    control, treatment = every_pair(AWKWARD_COUNTS)
+    shares = proportion_readings(*columns(control), *columns(treatment), **options)
+    for row, column in np.ndindex(shares.shape):
+        alone = proportion_non_inferiority(*AWKWARD_COUNTS[row], *AWKWARD_COUNTS[column], **options)
+        assert_same(shares.at((row, column)), alone, tolerance=1e-10)
+    for cells in (means, estimated, shares):
+        assert_first_reason_is_that_of_the_whole_cell(cells.refusals, "outcome")
+        for name in ("statistic", "pvalue_safe", "pvalue_harmful"):
+            assert np.array_equal(np.isnan(getattr(cells, name)), ~cells.refusals["outcome"].computed)
+        assert np.array_equal(np.isnan(cells.relative_effect), ~cells.refusals["relative_effect"].computed)
+        for name in ("relative_interval", "harm_interval"):
+            for end in getattr(cells, name):
+                assert np.array_equal(np.isnan(end), ~cells.refusals[name].computed)
+
+
+def test_guardrail_interval_needs_a_control_that_is_more_than_its_quantile_from_zero():
+    # g = (quantile / mean)^2 * squared error is 1 exactly, above 1, and below.
+    options = {"margin": 0.1, "better": "lower", "alpha": 0.025}
+    df = estimate_readings(MeanEstimate([4.0], 1.0, 9.0), MeanEstimate(3.0, 1.0, 9.0), **options).df[0]
+    quantile = critical_value(0.05, "two-sided", df)
+    means = quantile * np.array([1.0, 0.9, 1.1])
+    cells = estimate_readings(MeanEstimate(means, 1.0, 9.0), MeanEstimate(3.0, 1.0, 9.0), **options)
+    want = [NotComputed("the mean of the control is not clearly different from zero")] * 2 + [None]
+    for name in ("relative_interval", "harm_interval"):
+        assert [cells.refusals[name].at(at) for at in range(3)] == want
+
+
+@pytest.mark.parametrize(("mean", "said", "level"), [(10.2, "safe", "alpha"), (11.9, "harmful", "alpha_harm")])
+def test_pvalue_at_the_level_proves_nothing(mean, said, level):
+    arms = MomentArrays(900, [10.0], 9_000.0), MomentArrays(900, mean, 9_000.0)
+    options = {"margin": 0.1, "better": "lower"}
+    pvalue = getattr(mean_readings(*arms, **options), {"safe": "pvalue_safe", "harmful": "pvalue_harmful"}[said])[0]
+    assert 0 < pvalue < 0.025
+    assert mean_readings(*arms, **options, **{level: pvalue}).outcome.tolist() == ["not_yet"]
+    assert mean_readings(*arms, **options, **{level: math.nextafter(pvalue, 1.0)}).outcome.tolist() == [said]
+
+
+def test_plain_numbers_are_one_cell():
+    arms, counts = (Moments(40, 5.0, 90.0), Moments(50, 6.0, 80.0)), (14, 40, 28, 50)
+    cells = [MomentArrays(arm.n, arm.mean, arm.m2) for arm in arms]
+    estimated = [MeanEstimate.of_mean(arm) for arm in arms]
+    guardrail = {"margin": 0.1, "better": "lower"}
+    assert mean_comparisons(*cells).at(()) == compare_means(*arms)
+    assert estimate_comparisons(*estimated).at(()) == compare_estimates(*estimated)
+    assert_same(proportion_comparisons(*counts).at(()), compare_proportions(*counts), tolerance=1e-10)
+    assert mean_readings(*cells, **guardrail).at(()) == mean_non_inferiority(*arms, **guardrail)
+    assert estimate_readings(*estimated, **guardrail).at(()) == estimate_non_inferiority(*estimated, **guardrail)
+    alone = proportion_non_inferiority(*counts, **guardrail)
+    assert_same(proportion_readings(*counts, **guardrail).at(()), alone, tolerance=1e-10)
 
 
 def test_each_metric_has_its_own_alpha_margin_and_direction():
@@ -250,20 +410,47 @@ def test_reasons_are_counted():
         (lambda: MomentArrays.from_variances([3, 3], 1.0, [1.0, -1.0]), r"variance\[1\] is -1.0"),
         (lambda: MomentArrays.from_counts([3, 5], [4, 4]), r"successes\[1\] is 5.0; .*between 0 and n"),
         (lambda: proportion_comparisons([1, 7], 5, 1, 5), r"successes_control\[1\] is 7.0"),
+        (lambda: proportion_comparisons([1, 7], 5, 1, 5), r"between 0 and n_control \(5"),
+        (lambda: proportion_comparisons(1, [5, -1], 1, 5), r"n_control\[1\] is -1.0"),
+        (lambda: proportion_comparisons(1, 5, [1, 9], 5), r"successes_treatment\[1\] is 9.0; .* n_treatment \(5"),
         (lambda: proportion_comparisons(1, 5, [1, 2], [5, -1]), r"n_treatment\[1\] is -1.0"),
+        (lambda: proportion_comparisons([1, 2], 5, 1, 5, alpha=[0.1] * 3), r"alpha has the shape \(3,\)"),
+        (lambda: mean_comparisons(*two(), alpha=[0.1] * 3), r"alpha has the shape \(3,\)"),
+        (lambda: mean_comparisons(*two(), alpha=[0.1] * 3, family_size=[1, 1]), r"family_size has the shape \(2,\)"),
         (lambda: proportion_comparisons(1, 5, 1, 5, alpha=[0.05, 1.5]), r"alpha\[1\] is 1.5"),
         (lambda: mean_comparisons(*two(), alpha=[0.05, 0.0]), r"alpha\[1\] is 0.0; it must be between 0 and 1"),
-        (lambda: mean_comparisons(*two(), family_size=[1, 0]), r"family_size\[1\] is 0"),
+        (
+            lambda: mean_comparisons(*two(), family_size=[1, 0]),
+            r"family_size\[1\] is 0; it must be a whole number from 1",
+        ),
         (lambda: mean_comparisons(*two(), family_size=1.5), r"family_size is 1.5"),
         (lambda: mean_comparisons(*two(), alternative="larger"), "alternative is 'larger'"),
         (lambda: mean_comparisons(*two(), relative="katz"), "relative is 'katz'"),
         (lambda: mean_comparisons(two()[0], MomentArrays([3] * 3, 1.0, 1.0)), r"control has the shape \(2,\), treatm"),
         (lambda: estimate_comparisons(MeanEstimate([1.0, 2.0], [1.0, -1.0], 9), None), r"squared_error\[1\] is -1.0"),
-        (lambda: mean_readings(*two(), margin=[0.1, 1.0], better="higher"), r"margin\[1\] is 1.0"),
-        (lambda: mean_readings(*two(), margin=[0.1, -1.0], better="lower"), r"margin\[1\] is -1.0"),
-        (lambda: mean_readings(*two(), margin=0.1, better=["lower", "up"]), r"better\[1\] is up"),
-        (lambda: mean_readings(*two(), margin=0.1, better="lower", alpha=[0.02, 0.5]), r"alpha\[1\] is 0.5"),
-        (lambda: proportion_readings(1, 5, [1, 9], 5, margin=0.1, better="lower"), r"successes_treatment\[1\] is 9"),
+        (
+            lambda: readings(margin=[0.1, 1.0], better="higher"),
+            r"margin\[1\] is 1.0; it must be at least 0, and below 1",
+        ),
+        (lambda: readings(margin=[0.1, -1.0]), r"margin\[1\] is -1.0; it must be at least 0, and below 1 where higher"),
+        (lambda: readings(better=["lower", "up"]), r"better\[1\] is up; it must be 'higher' or 'lower'\."),
+        (lambda: readings(alpha=[0.02, 0.5]), r"alpha\[1\] is 0.5; it must be between 0 and 0.5"),
+        (lambda: readings(alpha=[0.02, 0.0]), r"alpha\[1\] is 0.0; it must be between 0 and 0.5"),
+        (lambda: readings(alpha_harm=[0.02, 0.5]), r"alpha_harm\[1\] is 0.5"),
+        (
+            lambda: readings(alpha=[0.02] * 3),
+            r"control\.mean has the shape \(2,\), .*treatment\.mean has .*margin has the shape \(\), alpha has the"
+            r" shape \(3,\), alpha_harm has the shape \(\), better has the shape \(\)",
+        ),
+        (lambda: share_readings(successes_control=[1, 9]), r"successes_control\[1\] is 9.0; .* n_control \(5"),
+        (lambda: share_readings(n_control=[5, -1]), r"n_control\[1\] is -1.0"),
+        (lambda: share_readings(successes_treatment=[1, 9]), r"successes_treatment\[1\] is 9.0; .* n_treatment \(5"),
+        (lambda: share_readings(n_treatment=[5, -1]), r"n_treatment\[1\] is -1.0"),
+        (
+            lambda: share_readings(successes_control=[1] * 3, n_treatment=[5, 5]),
+            r"successes_control has the shape \(3,\), n_control has the shape \(\), successes_treatment has the shape"
+            r" \(\), n_treatment has the shape \(2,\)",
+        ),
         (lambda: compare_proportions(1, 5, 2, 5, test="exact"), "test is 'exact'; it must be one of 'pooled'"),
         (lambda: compare_proportions(1, 5, 2, 5, interval="mee"), "interval is 'mee'"),
         (lambda: compare_proportions(1, 5, 2, 5, relative="katz"), "relative is 'katz'"),
@@ -274,6 +461,15 @@ def test_reasons_are_counted():
 def test_callers_slip_is_named_with_its_place(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def readings(**changed):
+    return mean_readings(*two(), **({"margin": 0.1, "better": "lower"} | changed))
+
+
+def share_readings(**changed):
+    counts = {"successes_control": 1, "n_control": 5, "successes_treatment": 1, "n_treatment": 5}
+    return proportion_readings(**(counts | changed), margin=0.1, better="lower")
 
 
 def two():
