@@ -183,3 +183,11 @@ def test_healthy_split_of_few_units_is_hardly_ever_stopped(per_night, share):
 
     stopped = sum(any(alarm(*at) for at in zip(row.tolist(), nights.tolist(), strict=True)) for row in counts)
     assert stopped <= 0.01 * 2_000
+
+
+def test_too_many_units_for_any_exact_test_leave_the_chi_squared():
+    observed, weights = {"a": 20_000_000, "b": 20_000_100, "c": 9}, {"a": 1, "b": 1, "c": 1e-7}
+    expected = [sum(observed.values()) * weight / 2.0000001 for weight in weights.values()]
+    assert min(expected) < 5
+    statistic = sum((seen - due) ** 2 / due for seen, due in zip(observed.values(), expected, strict=True))
+    assert sample_ratio_pvalue(observed, weights) == pytest.approx(stats.chi2.sf(statistic, 2), rel=1e-6, abs=0)
