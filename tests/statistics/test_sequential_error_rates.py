@@ -70,7 +70,7 @@ def test_reading_a_cut_again_changes_no_level():
     night, information = [0.1, 0.4, 0.7, 1.0], [90.0, 430.0, 800.0, 1_000.0]
     once = look_levels(information, night)
     again = look_levels(np.repeat(information, 3).tolist(), np.repeat(night, 3).tolist())
-    assert again == pytest.approx(np.repeat(once, 3).tolist())
+    assert again == pytest.approx(np.repeat(once, 3).tolist(), rel=1e-9, abs=0)
 
 
 @pytest.mark.slow
