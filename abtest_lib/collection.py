@@ -11,6 +11,10 @@ from abtest_lib.errors import DataError
 from abtest_lib.queries import NightQueries
 from abtest_lib.warehouse import Warehouse
 
+LATE_SHARE = 0.05  # of a source's rows may come after a lag that is long enough
+LEAST_ROWS = 100  # from which such a share is worth a word
+LONGER_LAGS = (1, 2, 3, 4, 5, 6, 7, 10, 14, 21, 28)
+
 
 @dataclass(frozen=True)
 class NightData:
@@ -67,7 +71,8 @@ def read_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse) -> 
     problems = [problem for metric in experiment.metrics.values() for problem in _null_problems(metric, moments)]
     if problems:
         raise DataError("\n".join(f"{where}: {problem}" for problem in problems))
-    return NightData(_exposure(experiment, units, moments, sources, known_by), moments)
+    exposure = _exposure(experiment, units, moments, sources, known_by)
+    return NightData(exposure | {"delays": _delays(experiment, queries, known_by)}, moments)
 
 
 def _known_by(experiment: Experiment, as_of: dt.date, queries: NightQueries) -> dt.datetime:
@@ -239,6 +244,29 @@ def _maturity(experiment: Experiment, metric: Metric, exposed: dict[str, int], m
         "dropped_nulls": {name: matured[name] - valued[name] for name in exposed},
         "complete_on": str(experiment.ends_on + dt.timedelta(days=metric.maturity_days)),
     }
+
+
+def _delays(experiment: Experiment, queries: NightQueries, known_by: dt.datetime) -> list[dict]:
+    """How many rows come after the lag of each metric that reads them, and which lag would do.
+
+    A row that has not come yet is not seen, so the share is at least what is said here.
+    """
+    pairs = dict.fromkeys((part.source, part.lag_days) for m in experiment.metrics.values() for part in m.parts)
+    found = []
+    for name, lag_days in pairs:
+        source = experiment.outcomes[name]
+        if not source.loaded_at:
+            continue
+        longer = [days for days in LONGER_LAGS if days > lag_days]
+        counts = queries.delays(source, lag_days, longer, known_by)
+        rows = counts["known_rows"]
+        if rows < LEAST_ROWS:
+            continue
+        late = dict(zip(longer, (counts[f"late_{i}"] for i in range(len(longer))), strict=True))
+        enough = next((days for days, count in late.items() if count <= LATE_SHARE * rows), None)
+        found.append({"source": name, "lag_days": lag_days, "rows": rows, "late_share": counts["late_rows"] / rows,
+                      "enough_days": lag_days if counts["late_rows"] <= LATE_SHARE * rows else enough})  # fmt: skip
+    return found
 
 
 def _by_variant(experiment: Experiment, rows: list[dict], column: str) -> dict[str, int]:

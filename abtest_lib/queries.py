@@ -185,6 +185,12 @@ class NightQueries:
         """Counts of what is wrong with the rows of an outcome source."""
         return self._ask(source.name, "outcome_checks", {"known_by": known_by}, source=source, values=values)[0]
 
+    def delays(self, source: OutcomeSource, lag_days: int, longer: list[int], known_by: dt.datetime) -> dict:
+        """Rows of a source by how late they came: those of four weeks that ended a week before the lag."""
+        before = _midnight(self._as_of) - dt.timedelta(days=lag_days + 7)
+        values = {"known_by": known_by, "from_at": before - dt.timedelta(days=28), "before_at": before}
+        return self._ask(source.name, "delays", values, source=source, lag_days=lag_days, longer=longer)[0]
+
     def attribute_checks(self, attribute: AttributeSource) -> dict:
         """Units with more than one row in an attribute table, one of them, and covariates that are no finite number."""
         covariates = self._covariates(attribute)

@@ -164,7 +164,7 @@ def exposure_of(experiment, as_of, cells):
                for s in experiment.segments},
         },
         "outside_dates": 0, "first_on": str(min(c[0] for c in seen)), "last_on": str(max(c[0] for c in seen)),
-        "known_by": f"{as_of}T03:00:00", "sources": [],
+        "known_by": f"{as_of}T03:00:00", "sources": [], "delays": [],
         "maturity": [
             {"metric": m.name, "title": m.title, "delay_days": 0, "window_days": m.window_days, "lag_days": m.lag_days,
              "matured": (done := count([c for c in seen if c[0] < as_of - m.maturity_days * DAY])),

@@ -270,6 +270,25 @@ def test_outcome_rows_without_unit_are_counted_and_not_used(shop):
     assert night.exposure["sources"][0]["rows_without_unit"] == 2
 
 
+@pytest.mark.parametrize(("late", "enough"), [(10, 1), (11, 3)])
+def test_a_lag_that_is_too_short_is_found_in_the_load_times(shop, late, enough):
+    # 200 rows of four weeks that end a week before the lag, some of them loaded after two and a half days.
+    shop.change(f"""INSERT INTO purchases
+        SELECT 'u0', TIMESTAMP '2026-01-20 08:00',
+            TIMESTAMP '2026-01-20 09:00' + IF(i < {late}, 60, 0) * INTERVAL 1 HOUR, 1
+        FROM range(200) AS r (i)""")  # noqa: S608
+    with connect(shop.warehouse) as source:
+        (found,) = read_night(shop.experiment, AS_OF, source).exposure["delays"]
+    assert found == {"source": "purchases", "lag_days": 1, "rows": 200, "late_share": late / 200, "enough_days": enough}
+
+
+def test_the_report_says_that_a_lag_is_too_short(shop):
+    shop.change("""INSERT INTO purchases
+        SELECT 'u0', TIMESTAMP '2026-01-20 08:00', TIMESTAMP '2026-01-25 08:30', 1 FROM range(200) AS r (i)""")
+    said = " ".join((shop.run() / "report.txt").read_text().split())
+    assert "Lag too short: at least 100% of the rows of purchases come after the lag of 1 day; 6 days would do." in said
+
+
 def test_units_add_up_from_exposed_to_matured_to_valued(shop):
     shop.change("DELETE FROM page_loads WHERE unit_id = 'u0'")
     with connect(shop.warehouse) as source:

@@ -31,6 +31,9 @@ ASK = {
     "outcome_checks": lambda ask, case, e: [
         ask.outcome_checks(e.outcomes["events"], case.get("values", []), case["known_by"])
     ],
+    "delays": lambda ask, case, e: [
+        ask.delays(e.outcomes[case["source"]], case["lag_days"], case["longer"], case["known_by"])
+    ],
     "attribute_checks": lambda ask, case, e: [flat(ask.attribute_checks(e.attributes["customers"]))],
     "load_log": lambda ask, case, e: [{"complete_at": ask.complete_at(case["source"], e.load_log)}],
     "newest_day": lambda ask, case, e: [
