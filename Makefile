@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 
     --no-header --no-annotate
 export AIRFLOW_HOME ?= $(CURDIR)/.demo/airflow
 
-.PHONY: help env demo airflow test check bench lock clean
+.PHONY: help env demo airflow test check bench gallery lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile | column -t -s:
@@ -25,6 +25,7 @@ airflow: env ## keep Airflow up with the demo's DAGs until Ctrl-C
 	@$(BIN)/python -m demo.airflow_local
 
 test: env ## all tests
+	@sh tests/system_packages.sh
 	@$(BIN)/python -m pytest
 
 check: env ## style and definitions
@@ -35,10 +36,13 @@ check: env ## style and definitions
 bench: env ## print the tables of benchmarks/, or that of one NAME=readouts_50k
 	@$(BIN)/python benchmarks/run.py $(NAME)
 
+gallery: env ## take the pictures of docs/reports anew
+	@$(BIN)/python -m tests.browser.gallery
+
 lock: env ## resolve the dependencies of pyproject.toml anew
 	$(COMPILE) --upgrade -o requirements.lock
 	$(COMPILE) -c requirements.lock --extra dev -o requirements-dev.lock
 	$(COMPILE) -c requirements.lock --extra server -o requirements-server.lock
 
 clean: ## remove the environment and the demo's state
-	rm -rf $(VENV) .demo
+	rm -rf $(VENV) .demo tests/browser/node_modules

@@ -16,8 +16,23 @@ from demo.receivers import MailReceiver, SlackReceiver
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeatable")
 
+# One browser and one mailbox for the tests of every folder.
+pytest_plugins = ("tests.browser.fixtures",)
+
 EXPERIMENTS = Path(__file__).parent / "experiments"
-NIGHTLY = ("pipeline", "collection", "delivery", "decision", "readings", "cohorts", "outlook")
+NIGHTLY = (
+    "pipeline",
+    "collection",
+    "delivery",
+    "mail",
+    "digest_delivery",
+    "decision",
+    "readings",
+    "cohorts",
+    "outlook",
+    "slack_calls",
+    "slack_posts",
+)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import os
 import sys
@@ -23,6 +24,7 @@ A whole night by hand:            abtest run one_page_checkout --as-of 2026-03-0
 The same, one step at a time:     abtest collect … ; abtest sample_ratio … ; abtest significance … ; abtest segments … ;
                                   abtest guardrails … ; abtest decide … ; abtest report …
 Then, if people are to get it:    abtest deliver_email … ; abtest deliver_slack …
+The digest of every team:         abtest digest --as-of 2026-03-03 --deliver
 """
 EPILOG = """\
 environment:
@@ -59,11 +61,15 @@ VERBS = {
     "guardrails": ("test guardrails against their margins",
                    "Safe, harmful, or not yet either, for each guardrail and treatment. Writes guardrails.json."),
     "decide": ("give each treatment its verdict", "Writes results.json, which holds every number of the night."),
-    "report": ("write the report", "Writes report.html, report.txt, report.md and slack.json, and makes this revision "
-                                   "the current one of its night."),
-    "deliver_email": ("mail the current report", "Sends the night's current report to notify.email, each recipient "
-                                                 "once."),
-    "deliver_slack": ("post the current report", "Posts the night's current report to notify.slack, once."),
+    "report": ("write the report", "Writes the mail, the full page, text, Markdown, Slack message, charts and all "
+                                   "numbers, and makes this revision the current one of its night."),
+    "deliver_email": ("mail the current report", "Sends the night's current report to notify.email and to those who "
+                                                 "subscribe (subscriptions.yaml), each recipient once."),
+    "deliver_slack": ("post the current report", "Posts the night's current report to notify.slack and the channels of "
+                                                 "subscriptions.yaml, once each."),
+    "digest": ("write the digest of each team for a night",
+               "One line for each experiment, the most urgent first, to RESULTS/_digest/DATE/TEAM. With --deliver it "
+               "is sent to those who subscribe to it, each once; nothing is sent when nothing changed."),
 }  # fmt: skip
 
 
@@ -105,16 +111,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"abtest {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name, (short, long) in VERBS.items():
-        given = {"list": "", "validate": " one_page_checkout"}.get(name, " one_page_checkout --as-of 2026-03-03")
+        given = {"list": "", "validate": " one_page_checkout", "digest": " --as-of 2026-03-03 --team payments"}
+        given = given.get(name, " one_page_checkout --as-of 2026-03-03")
         description = f"{textwrap.fill(long, 110)}\n\nexample: abtest {name}{given}"
         verb = verbs.add_parser(name, help=short, description=description, epilog=EPILOG, formatter_class=form)
         verb.set_defaults(verb=_VERBS.get(name) or _night_step(name))
         if name == "validate":
             verb.add_argument("experiment", nargs="*", help="keys; all experiments if none is named")
         elif name != "list":
-            verb.add_argument("experiment", help="the experiment's key: the name of its file without .yaml")
+            if name != "digest":
+                verb.add_argument("experiment", help="the experiment's key: the name of its file without .yaml")
             verb.add_argument("--as-of", required=True, type=_date, metavar="DATE",
                               help="the night: data before 00:00 UTC of this date, such as 2026-03-03")  # fmt: skip
+        if name == "digest":
+            which = verb.add_mutually_exclusive_group()
+            which.add_argument("--team", help="only this team; all teams unless given")
+            which.add_argument("--no-team", action="store_true", help="only the experiments without a team")
+            verb.add_argument("--deliver", action="store_true", help="also send it to those who subscribe to it")
         if name == "run":
             verb.add_argument("--since", type=_date, metavar="DATE", help="also run the nights from this date on")
         _add_places(verb)
@@ -169,9 +182,23 @@ def _validate(options: argparse.Namespace) -> int:
             problems += [line for line in str(error).splitlines() if line not in problems]
         else:
             print(f"{key}: valid; {_decides(experiment)}")
+    if not options.experiment:
+        problems += _wrong_subscriptions(options.experiments)
     for problem in problems:
         print(problem, file=sys.stderr)
     return FAILED if problems else 0
+
+
+def _wrong_subscriptions(folder: str) -> list[str]:
+    from abtest_lib.subscriptions import load_subscriptions
+
+    try:
+        found = load_subscriptions(folder)
+    except DefinitionError as error:
+        return str(error).splitlines()
+    if found:
+        print(f"subscriptions: valid; {len(found)} {'entry' if len(found) == 1 else 'entries'}")
+    return []
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -254,13 +281,54 @@ def _night_step(name: str) -> Callable[[argparse.Namespace], int]:
 def _deliver_email(options: argparse.Namespace) -> int:
     from abtest_lib import delivery, settings
 
-    return _print_delivered(delivery.deliver_email(_night(options, results.CURRENT, "run"), settings.smtp_server()))
+    return _print_delivered(_delivered(delivery.deliver_email, settings.smtp_server, options))
 
 
 def _deliver_slack(options: argparse.Namespace) -> int:
     from abtest_lib import delivery, settings
 
-    return _print_delivered(delivery.deliver_slack(_night(options, results.CURRENT, "run"), settings.slack_endpoint()))
+    return _print_delivered(_delivered(delivery.deliver_slack, settings.slack_endpoint, options))
+
+
+def _delivered(deliver: Callable, server: Callable, options: argparse.Namespace) -> list[str]:
+    return deliver(_night(options, results.CURRENT, "run"), server(), options.experiments)
+
+
+def _digest(options: argparse.Namespace) -> int:
+    from abtest_lib import digest
+
+    teams = digest.teams(options.experiments)
+    if options.team and options.team not in teams:
+        raise ValueError(f"no experiment is of team '{options.team}'; there are: {', '.join(filter(None, teams))}.")
+    wanted = [options.team] if options.team else [None] if options.no_team else []
+    wanted = wanted or digest.teams(options.experiments, options.as_of)
+    if not wanted:
+        print(f"{options.as_of}: no experiment is running or was decided in the last days")
+    with _warehouse(options) if options.warehouse else contextlib.nullcontext() as warehouse:
+        for team in wanted:
+            folder = digest.write(options.experiments, options.results, options.as_of, team=team, warehouse=warehouse)
+            quiet = results.read_json(folder / "delivery.json")["quiet"]
+            print(f"{team or 'no team'}: {f'quiet: {quiet}' if quiet else 'news'}\n  {folder / 'digest.html'}")
+            if options.deliver:
+                _deliver_digest(folder, options.experiments)
+    return 0
+
+
+def _deliver_digest(folder: Path, experiments: str) -> None:
+    """By each channel that is set up and subscribed to; one that fails keeps the other not back."""
+    from abtest_lib import digest_delivery, settings
+
+    problems = []
+    for deliver, server in (
+        (digest_delivery.deliver_digest_email, settings.smtp_server),
+        (digest_delivery.deliver_digest_slack, settings.slack_endpoint),
+    ):
+        try:
+            _print_delivered(deliver(folder, server, experiments))
+        except (RuntimeError, OSError, ValueError) as error:
+            problems.append(str(error))
+    if problems:
+        raise RuntimeError("\n".join(problems))
 
 
 def _print_delivered(recipients: list[str]) -> int:
@@ -276,6 +344,7 @@ _VERBS = {
     "collect": _collect,
     "deliver_email": _deliver_email,
     "deliver_slack": _deliver_slack,
+    "digest": _digest,
 }
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from abtest_lib.errors import DefinitionError
-from abtest_lib.yaml_fields import COLUMN, TABLE, Fields, read_mapping
+from abtest_lib.yaml_fields import CHANNEL, COLUMN, TABLE, Fields, read_mapping
 
-SOURCES_FILE, METRICS_FILE = "sources.yaml", "metrics.yaml"
+SOURCES_FILE, METRICS_FILE, SUBSCRIPTIONS_FILE = "sources.yaml", "metrics.yaml", "subscriptions.yaml"
+SHARED_FILES = (SOURCES_FILE, METRICS_FILE, SUBSCRIPTIONS_FILE)
 KEY = re.compile(r"[a-z][a-z0-9_]{0,62}")
 LOOKS = ("horizon", "obrien_fleming", "pocock")
 
@@ -246,7 +247,7 @@ def experiment_keys(folder: Path | str) -> list[str]:
     Parameters
     ----------
     folder : path
-        Holds ``sources.yaml``, ``metrics.yaml`` and one ``<key>.yaml`` an experiment.
+        Holds ``sources.yaml``, ``metrics.yaml``, perhaps ``subscriptions.yaml``, and one ``<key>.yaml`` an experiment.
 
     Returns
     -------
@@ -271,7 +272,7 @@ def experiment_keys(folder: Path | str) -> list[str]:
     if not folder.is_dir():
         raise DefinitionError(f"{folder}: is not a folder; set ABTEST_EXPERIMENTS to the folder of the definitions.")
     files = [path for ending in ("*.yaml", "*.yml") for path in folder.glob(ending)]
-    return sorted(path.stem for path in files if path.name not in (SOURCES_FILE, METRICS_FILE))
+    return sorted(path.stem for path in files if path.name not in SHARED_FILES)
 
 
 def load_catalogue(folder: Path | str) -> Catalogue:
@@ -446,7 +447,9 @@ def _outcome_source(name: str, source: Fields) -> OutcomeSource:
 
 
 def _recipients(found: Fields | None) -> Recipients:
-    return Recipients(found.emails("email"), found.text("slack", required=False)) if found else Recipients()
+    if found is None:
+        return Recipients()
+    return Recipients(found.emails("email"), found.text("slack", form=CHANNEL, required=False))
 
 
 def _metrics(found: Mapping[str, Fields], outcomes: dict, attributes: dict) -> dict[str, Metric]:
@@ -561,8 +564,12 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
         notify=_recipients(found.mapping("notify", required=False)),
         alerts=catalogue.alerts,
         exposures=catalogue.exposures.get(exposures),
-        outcomes={part.source: catalogue.outcomes[part.source] for metric in used.values() for part in metric.parts
-                  if part.source in catalogue.outcomes},
+        outcomes={
+            part.source: catalogue.outcomes[part.source]
+            for metric in used.values()
+            for part in metric.parts
+            if part.source in catalogue.outcomes
+        },
         attributes={s.source: catalogue.attributes[s.source] for s in (*segments, *covariates)},
         metrics=used,
         load_log=catalogue.load_log,

@@ -3,49 +3,68 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import html
 import json
-import smtplib
-import socket
-import ssl
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from email.message import EmailMessage
-from email.utils import format_datetime
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from abtest_lib import results
 from abtest_lib.definitions import Experiment, Recipients, load_catalogue, load_experiment
 from abtest_lib.errors import DefinitionError
-from abtest_lib.outbox import NotSent, send_once
+from abtest_lib.mail import Letter, SmtpServer, send_mail
+from abtest_lib.outbox import receipts
 from abtest_lib.pipeline import definition
+from abtest_lib.report.slack import plain_message
+from abtest_lib.report.text import clean_name
+from abtest_lib.slack_posts import SlackEndpoint, post_message, post_report
+from abtest_lib.subscriptions import Addresses, recipients
+
+__all__ = ["SlackEndpoint", "SmtpServer", "alert_owner", "deliver_email", "deliver_slack", "tell", "to_whom"]
+# What a report says of itself and not of the experiment: a rerun that changes nothing else is no news.
+_ABOUT_ITSELF = ("command", "folder", "last_line", "supersedes")
 
 
-@dataclass(frozen=True)
-class SmtpServer:
-    """Where mail is handed in. ``security`` is "none", "starttls" or "tls"; ``timeout`` is in seconds."""
+def to_whom(night: Path, experiments_folder: Path | str | None = None) -> Addresses:
+    """Who gets a night's report?
 
-    host: str
-    port: int = 25
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    sender: str = "abtest@localhost"
-    security: str = "starttls"
-    timeout: float = 30
+    Parameters
+    ----------
+    night : Path
+        A revision's folder with a report.
+    experiments_folder : path, optional
+        Holds ``subscriptions.yaml``; without it only the experiment's own ``notify`` counts.
+
+    Returns
+    -------
+    Addresses
+        E-mail addresses and Slack channels, also those that were sent another revision of the same night.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the report has not been written.
+
+    Examples
+    --------
+    >>> to_whom(night)
+    Addresses(email=('payments@example.com',), slack=('#payments-experiments',))
+    """
+    experiment = definition(night)
+    notify = experiment.notify
+    told = Addresses(notify.email, (notify.slack,) if notify.slack else ())
+    if experiments_folder is not None:
+        told = recipients(experiment, results.read_json(night / "delivery.json"), experiments_folder)
+    return Addresses(_and_before(night, "email", told.email), _and_before(night, "slack", told.slack))
 
 
-@dataclass(frozen=True)
-class SlackEndpoint:
-    """A Slack app's token, and the address of the Web API."""
+def _and_before(night: Path, channel: str, told: Collection[str]) -> tuple[str, ...]:
+    """Add who was sent a report of the same night before, so that nobody is left with one that was replaced."""
+    before = [entry["recipient"] for entry in receipts(night.parent, channel=channel)]
+    once = {recipient.casefold(): recipient for recipient in reversed([*told, *sorted(before)])}
+    return tuple(dict.fromkeys(once[recipient.casefold()] for recipient in [*told, *sorted(before)]))
 
-    token: str = field(repr=False)
-    base_url: str = "https://slack.com/api/"
 
-
-def deliver_email(night: Path, server: SmtpServer) -> list[str]:
-    """Mail a night's report to the experiment's recipients.
+def deliver_email(night: Path, server: SmtpServer, experiments_folder: Path | str | None = None) -> list[str]:
+    """Mail a night's report to those who get it.
 
     Parameters
     ----------
@@ -53,11 +72,13 @@ def deliver_email(night: Path, server: SmtpServer) -> list[str]:
         A revision's folder with a report.
     server : SmtpServer
         Takes the mail.
+    experiments_folder : path, optional
+        As for `to_whom`.
 
     Returns
     -------
     list of str
-        Who was sent the report now; who had it already is left out.
+        Who was sent the report now: not who had it already, and nobody when another revision has replaced it.
 
     Raises
     ------
@@ -73,14 +94,23 @@ def deliver_email(night: Path, server: SmtpServer) -> list[str]:
     >>> deliver_email(night, SmtpServer(mail.host, mail.port, security="none"))
     []
     """
-    experiment = definition(night)
-    parts = {name: (night / f"report.{name}").read_text(encoding="utf-8") for name in ("txt", "html")}
-    subject = results.read_json(night / "mail.json")["subject"]
-    return _mail(night.parent, server, experiment.notify.email, "email", subject, parts["txt"], parts["html"])
+    if _is_replaced(night):
+        return []
+    delivery = results.read_json(night / "delivery.json")
+    letter = Letter(
+        delivery["subject"],
+        (night / "report.txt").read_text(encoding="utf-8"),
+        (night / "mail.html").read_text(encoding="utf-8"),
+        images=tuple((image["cid"], (night / image["file"]).read_bytes()) for image in delivery["images"]),
+        topic=definition(night).key,
+        thread=delivery["thread"],
+        key=_news(night),
+    )
+    return send_mail(night.parent, server, to_whom(night, experiments_folder).email, letter)
 
 
-def deliver_slack(night: Path, slack: SlackEndpoint) -> list[str]:
-    """Post a night's report to the experiment's Slack channel.
+def deliver_slack(night: Path, slack: SlackEndpoint, experiments_folder: Path | str | None = None) -> list[str]:
+    """Post a night's report to the Slack channels that get it.
 
     Parameters
     ----------
@@ -88,24 +118,44 @@ def deliver_slack(night: Path, slack: SlackEndpoint) -> list[str]:
         A revision's folder with a report.
     slack : SlackEndpoint
         Where to post.
+    experiments_folder : path, optional
+        As for `to_whom`.
 
     Returns
     -------
     list of str
-        The channel, or nothing when it had the report already or none is named.
+        The channels that got it now: none that had it already, and none when another revision has replaced it.
 
     Raises
     ------
     RuntimeError
         If Slack refused the message, or an earlier try may have been sent.
+    ConnectionError
+        If the line broke while a message was sent, so that it may have been taken.
 
     Examples
     --------
     >>> deliver_slack(night, SlackEndpoint("xoxb-test", chat.url))
     ['#payments-experiments']
     """
-    message = results.read_json(night / "slack.json")
-    return _post(night.parent, slack, definition(night).notify.slack, "slack", message["text"], message["blocks"])
+    if _is_replaced(night):
+        return []
+    return post_report(night, slack, to_whom(night, experiments_folder).slack, news=_news(night))
+
+
+def _news(night: Path) -> bytes:
+    view = results.read_json(night / "report.json")
+    said = {name: value for name, value in view.items() if name not in _ABOUT_ITSELF}
+    said = json.dumps(said, sort_keys=True, ensure_ascii=False)
+    for itself in (view["origin"], night.name):  # wherever they are printed
+        said = said.replace(itself, "")
+    return said.encode()
+
+
+def _is_replaced(night: Path) -> bool:
+    """Whether another revision of the night was published since: the later report is the one to send."""
+    current = night.parent / results.CURRENT
+    return current.is_file() and current.read_text(encoding="utf-8").strip() != night.name
 
 
 def alert_owner(
@@ -153,25 +203,71 @@ def alert_owner(
     ['ana@example.com', 'data-oncall@example.com']
     """
     title, owner, alerts = _who(key, Path(experiments_folder))
-    subject = f"FAILED: {title}, night as of {as_of}"
-    text = _alert_text(key, title, str(as_of), failed)
-    slack_text = html.escape(f"*{subject}*\n{text}", quote=False)  # no title or error can call <!channel>
     night = Path(results_folder) / key / str(as_of)
-    told, problems = [], []
     emails = dict.fromkeys([*([owner] if owner else []), *alerts.email])
     if not (server and emails) and not (slack and alerts.slack):
         raise RuntimeError(
             f"{key}, {as_of}: nobody can be told of the failure; set up the connection abtest_smtp or abtest_slack, "
             "and name people under alerts in sources.yaml."
         )
-    for channel in (
-        lambda: _mail(night, server, emails, "alert-email", subject, text, None) if server else [],
-        lambda: _post(night, slack, alerts.slack, "alert-slack", slack_text, None) if slack else [],
-    ):
-        try:
-            told += channel()
-        except (RuntimeError, ConnectionError) as error:
-            problems.append(str(error))
+    subject = f"FAILED: {title}, night as of {as_of}"
+    return tell(night, subject, _alert_text(key, title, str(as_of), failed), emails, alerts.slack, server, slack)
+
+
+def tell(
+    folder: Path,
+    subject: str,
+    text: str,
+    emails: Collection[str],
+    channel: str | None,
+    server: SmtpServer | None,
+    slack: SlackEndpoint | None,
+) -> list[str]:
+    """Tell people of a failure by mail and Slack, whichever is set up.
+
+    Parameters
+    ----------
+    folder : Path
+        What failed; its ``outbox`` keeps the receipts.
+    subject, text : str
+        What is said.
+    emails : collection of str
+        Who gets a mail.
+    channel : str or None
+        Where it is posted.
+    server, slack : SmtpServer, SlackEndpoint or None
+        None when it is not set up.
+
+    Returns
+    -------
+    list of str
+        Who was told now.
+
+    Raises
+    ------
+    RuntimeError
+        If a message was refused; a failing channel does not keep the other one silent.
+
+    Examples
+    --------
+    >>> server = SmtpServer(mail.host, mail.port, security="none")
+    >>> tell(results_folder, "FAILED: digest", "Task write: no space left.", ["ana@example.com"], None, server, None)
+    ['ana@example.com']
+    """
+    told, problems = [], []
+    try:
+        told += send_mail(folder, server, emails, Letter(subject, text), channel="alert-email") if server else []
+    except (RuntimeError, ConnectionError) as error:
+        problems.append(str(error))
+    try:
+        if (
+            slack
+            and channel
+            and post_message(folder, slack, channel, kind="alert-slack", message=plain_message(subject, text))
+        ):
+            told.append(channel)
+    except (RuntimeError, ConnectionError) as error:
+        problems.append(str(error))
     if problems:
         raise RuntimeError("\n".join(problems))
     return told
@@ -187,7 +283,7 @@ def _who(key: str, folder: Path) -> tuple[str, str | None, Recipients]:
         except DefinitionError:
             alerts = Recipients()
         return key, _owner_of_broken(folder / f"{key}.yaml"), alerts
-    return experiment.title, experiment.owner, experiment.alerts
+    return clean_name(experiment.title, 200), experiment.owner, experiment.alerts
 
 
 def _owner_of_broken(path: Path) -> str | None:
@@ -213,134 +309,3 @@ def _alert_text(key: str, title: str, as_of: str, failed: Mapping[str, str]) -> 
         f"To repeat it by hand: abtest run {key} --as-of {as_of}\n"
         f"In Airflow: DAG abtest__{key}; clear the failed task when the cause is mended.\n"
     )
-
-
-def _mail(
-    night: Path,
-    server: SmtpServer,
-    recipients: Collection[str],
-    channel: str,
-    subject: str,
-    text: str,
-    page: str | None,
-) -> list[str]:
-    if not recipients:
-        return []
-    content = json.dumps([subject, text, page]).encode()
-    sent, refused, unclear = [], [], []
-    with _session(server) as session:
-        for recipient in recipients:
-            message = _message(server.sender, recipient, subject, text, page, content)
-            try:
-                if send_once(night, channel=channel, recipient=recipient, content=content,
-                             send=lambda message=message: _hand_in(session, message, server)):  # fmt: skip
-                    sent.append(recipient)
-            except NotSent as error:
-                refused.append(f"{recipient}: {error}")
-            except RuntimeError as error:  # the doubt about one message does not keep the others back
-                unclear.append(str(error))
-    if refused:
-        unclear.append(
-            f"{night.parent.name}, {night.name}: {server.host} refused {len(refused)} of the recipients "
-            f"({'; '.join(refused)}). Correct notify.email, or ask who runs the mail server."
-        )
-    if unclear:
-        raise RuntimeError("\n".join(unclear))
-    return sent
-
-
-def _message(sender: str, recipient: str, subject: str, text: str, page: str | None, content: bytes) -> EmailMessage:
-    message = EmailMessage()
-    message["Subject"] = " ".join(subject.split())  # a header is one line, whatever a title holds
-    message["From"] = sender
-    message["To"] = recipient
-    message["Date"] = format_datetime(dt.datetime.now(dt.UTC))
-    digest = hashlib.sha256(recipient.encode() + b"\0" + content).hexdigest()[:32]
-    message["Message-ID"] = f"<{digest}@{sender.rpartition('@')[2].rstrip('>')}>"
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(text)
-    if page:
-        message.add_alternative(page, subtype="html")
-    return message
-
-
-@contextmanager
-def _session(server: SmtpServer) -> Iterator[smtplib.SMTP]:
-    secure, session = ssl.create_default_context(), None
-    try:
-        if server.security == "tls":
-            session = smtplib.SMTP_SSL(server.host, server.port, timeout=server.timeout, context=secure)
-        else:
-            session = smtplib.SMTP(server.host, server.port, timeout=server.timeout)
-        if server.security == "starttls":
-            session.starttls(context=secure)
-        if server.user:
-            session.login(server.user, server.password or "")
-    except OSError as error:  # also all that smtplib raises
-        if session:
-            session.close()
-        raise ConnectionError(
-            f"mail server {server.host}:{server.port}: {error}; "
-            "check the connection abtest_smtp (by hand: ABTEST_SMTP)."
-        ) from error
-    try:
-        yield session
-    finally:
-        with suppress(OSError):  # each message was acknowledged by itself; how the server says goodbye changes nothing
-            session.quit()
-        session.close()
-
-
-def _hand_in(session: smtplib.SMTP, message: EmailMessage, server: SmtpServer) -> None:
-    try:
-        session.send_message(message)
-    except smtplib.SMTPRecipientsRefused as error:
-        _, (code, answer) = next(iter(error.recipients.items()))
-        raise NotSent(f"{code} {answer.decode('utf-8', 'replace')}") from error
-    except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
-        raise NotSent(f"{error.smtp_code} {error.smtp_error!r}") from error
-    except smtplib.SMTPNotSupportedError as error:
-        raise NotSent(str(error)) from error
-    except OSError as error:  # smtplib's other errors too: nobody knows whether the server has taken the message
-        raise ConnectionError(
-            f"mail server {server.host}:{server.port}: the connection broke while the message to {message['To']} was "
-            f"sent ({error}), so it may have arrived. Ask the recipient before you send it again."
-        ) from error
-
-
-def _post(
-    night: Path, slack: SlackEndpoint, channel: str | None, kind: str, text: str, blocks: list | None
-) -> list[str]:
-    from urllib.error import URLError
-
-    from slack_sdk import WebClient
-    from slack_sdk.errors import SlackApiError
-    from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
-
-    if not channel:
-        return []
-    client = WebClient(slack.token, base_url=slack.base_url, timeout=30)
-    client.retry_handlers.append(RateLimitErrorRetryHandler(max_retry_count=2))
-
-    def send() -> None:
-        try:
-            client.chat_postMessage(channel=channel, text=text, blocks=blocks, unfurl_links=False)
-        except SlackApiError as error:
-            raise NotSent(error.response.get("error", error.response.status_code)) from error
-        except OSError as error:
-            reason = error.reason if isinstance(error, URLError) else error
-            if isinstance(reason, ConnectionRefusedError | socket.gaierror):
-                raise NotSent(f"{slack.base_url} cannot be reached ({reason})") from error
-            raise ConnectionError(
-                f"Slack, {slack.base_url}: the connection broke while the message to {channel} was sent ({reason}), so "
-                "it may have arrived. Look in the channel before you send it again."
-            ) from error
-
-    try:
-        content = json.dumps([text, blocks]).encode()
-        return [channel] if send_once(night, channel=kind, recipient=channel, content=content, send=send) else []
-    except NotSent as error:
-        raise RuntimeError(
-            f"{night.parent.name}, {night.name}: Slack took no message to {channel}: {error}. Check notify.slack, "
-            "that the app is in the channel, and the token of the connection abtest_slack."
-        ) from error

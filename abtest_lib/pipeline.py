@@ -299,7 +299,7 @@ def report(night: Path) -> Path:
     Returns
     -------
     Path
-        ``report.html``.
+        ``report.html``; the files beside it are those of ``abtest_lib.report.write``.
 
     Raises
     ------

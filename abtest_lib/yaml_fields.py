@@ -18,6 +18,7 @@ TABLE = (re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,2}"), "
 NAME = (re.compile(r"[a-z][a-z0-9_]*"), "a name of a-z, 0-9 and _, a letter first")
 VARIANT = (re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\- ]{0,62}"), "a short name of letters, digits, space, '_', '-' and '.'")
 EMAIL = (re.compile(r"[^@\s,;<>\"']+@[^@\s,;<>\"']+\.[^@\s,;<>\"']+"), "an e-mail address")
+CHANNEL = (re.compile(r"#(?:[^\WA-Z]|-){1,80}|[CG][A-Z0-9]{8,20}"), "a Slack channel such as '#search', in lower case")
 
 
 def read_mapping(path: Path, problems: list[str]) -> Fields | None:
@@ -45,12 +46,60 @@ def read_mapping(path: Path, problems: list[str]) -> Fields | None:
     >>> read_mapping(Path("missing.yaml"), problems), problems
     (None, ['missing.yaml: does not exist; create it.'])
     """
+    node = _read_node(path, problems)
+    if isinstance(node, yaml.MappingNode):
+        return Fields(node, "", path, problems)
+    if node is not _UNREADABLE:
+        problems.append(f"{path}:1: must be a mapping of keys to values.")
+    return None
+
+
+def read_list(path: Path, problems: list[str]) -> list[Fields]:
+    """Read a YAML file whose top level is a list of mappings; what is wrong goes to ``problems``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    problems : list of str
+        Receives one ``file:line: …`` for each problem, also of the fields read later.
+
+    Returns
+    -------
+    list of Fields
+        The mappings, named after the file: ``subscriptions[0]``, ``subscriptions[1]``, …
+
+    Raises
+    ------
+    Nothing; problems are collected.
+
+    Examples
+    --------
+    >>> problems = []
+    >>> read_list(Path("missing.yaml"), problems), problems
+    ([], ['missing.yaml: does not exist; create it.'])
+    """
+    node = _read_node(path, problems)
+    if node is _UNREADABLE:
+        return []
+    if not isinstance(node, yaml.SequenceNode) or not all(isinstance(i, yaml.MappingNode) for i in node.value):
+        line = node.start_mark.line + 1 if node is not None else 1
+        problems.append(f"{path}:{line}: must be a list of mappings, each beginning with '- ' ([] when there is none).")
+        return []
+    return [Fields(item, f"{path.stem}[{number}]", path, problems) for number, item in enumerate(node.value)]
+
+
+_UNREADABLE = object()
+
+
+def _read_node(path: Path, problems: list[str]):
+    """The top node of a file, None when it is empty; ``_UNREADABLE`` when a problem was reported."""
     if not path.exists():
         problems.append(f"{path}: does not exist; create it.")
-        return None
+        return _UNREADABLE
     if path.stat().st_size > MAX_BYTES:
         problems.append(f"{path}: is larger than {MAX_BYTES:,} bytes; a definition is a short text.")
-        return None
+        return _UNREADABLE
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
         if node is not None:
@@ -68,10 +117,8 @@ def read_mapping(path: Path, problems: list[str]) -> Fields | None:
     except (RecursionError, OverflowError):
         problems.append(f"{path}: is nested or aliased too deeply; a definition is a short text.")
     else:
-        if isinstance(node, yaml.MappingNode):
-            return Fields(node, "", path, problems)
-        problems.append(f"{path}:1: must be a mapping of keys to values.")
-    return None
+        return node
+    return _UNREADABLE
 
 
 def _count(node: yaml.Node, left: int) -> int:
@@ -140,6 +187,11 @@ class Fields:
         for opened in self._opened:
             opened.close()
 
+    @property
+    def line(self) -> int:
+        """Where the mapping begins."""
+        return self._line
+
     def check_name(self, name: str) -> None:
         """Report a mapping whose own name is not one."""
         if not NAME[0].fullmatch(name):
@@ -202,6 +254,21 @@ class Fields:
     def emails(self, key: str) -> tuple[str, ...]:
         """A list of e-mail addresses, or one."""
         return tuple(address for address in self._texts(key, required=False) if self._is(key, address, EMAIL))
+
+    def channels(self, key: str) -> tuple[str, ...]:
+        """A list of Slack channels, or one."""
+        return tuple(channel for channel in self._texts(key, required=False) if self._is(key, channel, CHANNEL))
+
+    def names(self, key: str, names: Iterable[str] | None, what: str) -> tuple[str, ...]:
+        """One or several names, which must be among ``names`` unless that is None; an absent key has none."""
+        if names is None:
+            return tuple(self._texts(key, required=False))
+        return self.references(key, dict.fromkeys(names), what)
+
+    def choices(self, key: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+        """One or several of the given words."""
+        names = dict.fromkeys(choices)
+        return self.references(key, names, f"one of {', '.join(choices)}", required=True)
 
     def _is(self, key: str, text: str, form) -> bool:
         if form[0].fullmatch(text):
@@ -330,6 +397,18 @@ class Fields:
             self.problem(key, "must be a mapping of keys to values")
             return None
         return self._open(node, self._name(key))
+
+    def word_or_mapping(self, key: str, word: str) -> str | Fields | None:
+        """Either the one word, or the mapping below a key."""
+        node = self._node(key, True)
+        if node is None:
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self._open(node, self._name(key))
+        if isinstance(node, yaml.ScalarNode) and node.value == word:
+            return word
+        self.problem(key, f"must be '{word}' or a mapping of keys to values")
+        return None
 
     def named_mappings(self, key: str, *, required: bool = True) -> list[tuple[str, Fields]]:
         """The mappings below a key, each with its own name."""

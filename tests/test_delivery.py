@@ -1,7 +1,10 @@
 """Reports reach each recipient once, failures reach the owner, and nothing is lost or guessed. With real receivers."""
 
 import json
+import multiprocessing
+import re
 import shutil
+import signal
 import socket
 import threading
 from contextlib import contextmanager
@@ -11,7 +14,10 @@ from small_shop import AS_OF, KEY, Shop
 
 from abtest_lib import results
 from abtest_lib.delivery import SlackEndpoint, SmtpServer, alert_owner, deliver_email, deliver_slack
+from abtest_lib.mail import Letter, compose
+from abtest_lib.report import render, view
 from demo.receivers import MailReceiver, SlackReceiver
+from tests.report import nights
 
 RECIPIENTS = ["team@example.com", "boss@example.com"]
 TOKEN = "xoxb-test"  # noqa: S105
@@ -106,12 +112,34 @@ def test_each_recipient_gets_a_mail_of_their_own_with_text_and_html(night, mail)
             "abtest@example.com",
             "auto-generated",
         )
-        assert message["Subject"] == results.read_json(night / "mail.json")["subject"]
+        assert message["Subject"] == results.read_json(night / "delivery.json")["subject"]
         assert message.get_content_type() == "multipart/alternative"
-        assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
-        for kind, name in (("plain", "report.txt"), ("html", "report.html")):
-            content = message.get_body((kind,)).get_content()
+        text, page = message.iter_parts()
+        assert (text.get_content_type(), page.get_content_type()) == ("text/plain", "multipart/related")
+        for kind, name in (("plain", "report.txt"), ("html", "mail.html")):
+            content = re.sub(r'src="cid:(\w+)\.[^"]*"', r'src="cid:\1"', message.get_body((kind,)).get_content())
             assert content.split() == (night / name).read_text(encoding="utf-8").split()
+
+
+def test_pictures_lie_in_the_mail_beside_the_page_that_shows_them(night, mail):
+    deliver_email(night, server_of(mail))
+    message, images = mail.messages[0].message, results.read_json(night / "delivery.json")["images"]
+    assert images
+    page = message.get_body(("html",))
+    inside = {part["Content-ID"]: part for part in message.walk() if part.get_content_type() == "image/png"}
+    shown = re.findall(r'src="cid:([^"]*)"', page.get_content())
+    assert [f"<{cid}>" for cid in shown] == list(inside)
+    for image, part in zip(images, inside.values(), strict=True):
+        assert part.get_content_disposition() == "inline"
+        assert part.get_content() == (night / image["file"]).read_bytes()
+
+
+def test_a_message_is_seven_bits_in_short_lines_and_not_too_large(night, mail):
+    deliver_email(night, server_of(mail))
+    content = mail.messages[0].path.read_bytes()
+    assert content.isascii()
+    assert max(len(line) for line in content.split(b"\r\n")) <= 998
+    assert len(content) <= 150_000
 
 
 def test_second_call_sends_nothing(night, mail):
@@ -120,19 +148,38 @@ def test_second_call_sends_nothing(night, mail):
     assert len(mail.messages) == 2
 
 
-def test_changed_report_is_sent_again(night, mail):
+def test_changed_report_is_sent_again_and_says_what_it_replaces(shop, night, mail):
     deliver_email(night, server_of(mail))
-    (night / "report.txt").write_text("corrected", encoding="utf-8")
-    assert deliver_email(night, server_of(mail)) == RECIPIENTS
+    shop.change("DELETE FROM purchases WHERE unit_id = 'u1'")
+    second = shop.run()
+    assert second != night
+    assert deliver_email(second, server_of(mail)) == RECIPIENTS
+    before, after = (mail.messages[number].message for number in (0, 2))
+    assert before["References"] == after["References"]
+    assert before["Message-ID"] != after["Message-ID"]
+    replaced = f"This report replaces revision {night.name} of this night"
+    assert replaced in " ".join(after.get_body(("plain",)).get_content().split())
+    assert replaced not in " ".join(before.get_body(("plain",)).get_content().split())
 
 
 def test_same_report_of_a_new_revision_is_not_sent_again(shop, night, mail, chat):
     deliver_email(night, server_of(mail))
     deliver_slack(night, endpoint_of(chat))
-    second = night.parent / "000000000000"
-    shutil.copytree(night, second)
+    # Another definition, and so another revision, that says nothing else.
+    shop.redefine("sources", "#alerts", "#oncall")
+    second = shop.run()
+    assert second != night
     assert deliver_email(second, server_of(mail)) == []
     assert deliver_slack(second, endpoint_of(chat)) == []
+
+
+def test_subscribers_get_it_too_when_what_they_wait_for_happens(shop, night, mail, chat):
+    (shop.definitions / "subscriptions.yaml").write_text("""
+- {email: [every@example.com], slack: "#every", for: all, send: [nights]}
+- {email: [changes@example.com, team@example.com], for: {experiments: [checkout]}, send: [verdict_changes]}
+""")
+    assert deliver_email(night, server_of(mail), shop.definitions) == [*RECIPIENTS, "every@example.com"]
+    assert deliver_slack(night, endpoint_of(chat), shop.definitions) == ["#checkout", "#every"]
 
 
 def test_two_recipients_get_different_message_ids_and_a_retry_would_repeat_them(night, tmp_path):
@@ -154,7 +201,8 @@ def test_refused_recipient_does_not_keep_the_others_back_and_is_tried_again_alon
     assert str(caught.value) == (
         "checkout, 2026-02-08: 127.0.0.1 refused 1 of the recipients (team@example.com: 550 5.1.1 No such mailbox "
         "here). "
-        "Correct notify.email, or ask who runs the mail server."
+        "Correct the address (notify.email, alerts.email, subscriptions.yaml), "
+        "or ask who runs the mail server."
     )
     with MailReceiver(tmp_path / "second") as receiver:
         assert deliver_email(night, server_of(receiver)) == ["team@example.com"]
@@ -209,9 +257,14 @@ def test_experiment_without_recipients_needs_no_server(shop):
     assert deliver_slack(night, SlackEndpoint(TOKEN, f"http://127.0.0.1:{free_port()}/api/")) == []
 
 
+def with_subject(night, subject):
+    delivery = results.read_json(night / "delivery.json")
+    results.write_json(night / "delivery.json", delivery | {"subject": subject})
+
+
 @pytest.mark.parametrize("line_break", ["\n", "\r\n", "\x0b", "\u2028", "\x85", "\r"])
 def test_line_break_in_a_title_cannot_add_a_header(night, mail, line_break):
-    results.write_json(night / "mail.json", {"subject": f"SHIP{line_break}Bcc: eve@example.com"})
+    with_subject(night, f"SHIP{line_break}Bcc: eve@example.com")
     deliver_email(night, server_of(mail))
     for received in mail.messages:
         assert received.message["Subject"] == "SHIP Bcc: eve@example.com"
@@ -227,54 +280,12 @@ def test_title_with_a_line_break_goes_from_the_definition_to_one_subject_line(sh
 
 
 def test_letters_of_all_languages_arrive(night, mail):
-    results.write_json(night / "mail.json", {"subject": "Größe – 大きさ ✓"})
+    with_subject(night, "Größe – 大きさ ✓")
     (night / "report.txt").write_text("Größe – 大きさ ✓\n", encoding="utf-8")
     deliver_email(night, server_of(mail))
     message = mail.messages[0].message
     assert message["Subject"] == "Größe – 大きさ ✓"
     assert message.get_body(("plain",)).get_content().strip() == "Größe – 大きさ ✓"
-
-
-def test_report_is_posted_once(night, chat):
-    assert [deliver_slack(night, endpoint_of(chat)) for _ in range(2)] == [["#checkout"], []]
-    (message,) = chat.messages
-    written = results.read_json(night / "slack.json")
-    assert (message["channel"], message["text"], message["blocks"]) == ("#checkout", written["text"], written["blocks"])
-
-
-def test_slack_that_is_busy_is_asked_again(night, tmp_path):
-    with SlackReceiver(tmp_path / "busy", rate_limited=1, retry_after=1) as busy:
-        assert deliver_slack(night, endpoint_of(busy)) == ["#checkout"]
-        assert len(busy.messages) == 1
-
-
-def test_token_that_is_refused_is_told_and_may_be_tried_again(night, chat):
-    with pytest.raises(RuntimeError) as caught:
-        deliver_slack(night, endpoint_of(chat, token="xoxb-old"))  # noqa: S106
-    assert str(caught.value) == (
-        "checkout, 2026-02-08: Slack took no message to #checkout: invalid_auth. Check notify.slack, that the app is "
-        "in "
-        "the channel, and the token of the connection abtest_slack."
-    )
-    assert claims(night) == []
-    assert deliver_slack(night, endpoint_of(chat)) == ["#checkout"]
-
-
-def test_slack_that_is_gone_may_be_tried_again(night, chat):
-    with pytest.raises(RuntimeError, match=r"cannot be reached \(\[Errno 111\] Connection refused\)"):
-        deliver_slack(night, SlackEndpoint(TOKEN, f"http://127.0.0.1:{free_port()}/api/"))
-    assert claims(night) == []
-    assert deliver_slack(night, endpoint_of(chat)) == ["#checkout"]
-
-
-def test_slack_that_hangs_up_leaves_a_doubt(night, chat):
-    message = "the connection broke while the message to #checkout was sent"
-    with server_that_hangs_up(b"") as port, pytest.raises(ConnectionError, match=message):
-        deliver_slack(night, SlackEndpoint(TOKEN, f"http://127.0.0.1:{port}/api/"))
-    assert claims(night) == ["claimed"]
-    with pytest.raises(RuntimeError, match="may have arrived"):
-        deliver_slack(night, endpoint_of(chat))
-    assert chat.messages == []
 
 
 FAILED = {"collect": "checkout, 2026-02-08: source purchases: table 'purchases' does not exist."}
@@ -295,7 +306,7 @@ def test_owner_and_on_call_hear_what_failed_why_and_what_to_do(shop, mail, chat)
         "To repeat it by hand: abtest run checkout --as-of 2026-02-08\n"
         "In Airflow: DAG abtest__checkout; clear the failed task when the cause is mended.\n"
     )
-    assert chat.messages[0]["text"].startswith("*FAILED: Shorter checkout, night as of 2026-02-08*\n")
+    assert chat.messages[0]["text"].startswith("FAILED: Shorter checkout, night as of 2026-02-08\n")
 
 
 def test_failed_delivery_is_not_called_a_lost_verdict(shop, mail):
@@ -363,3 +374,141 @@ def test_error_text_cannot_call_a_whole_channel(shop, chat):
 def test_alert_is_kept_beside_the_night_and_not_in_a_revision(shop, mail):
     alert(shop, mail)
     assert len(list((shop.results / KEY / str(AS_OF) / "outbox").iterdir())) == 2
+
+
+LATE = "INSERT INTO purchases SELECT unit_id, exposed_at + INTERVAL 6 HOUR, exposed_at + INTERVAL 7 HOUR, 30 FROM " \
+       "exposures WHERE unit_id = 'u198'"  # fmt: skip
+
+
+def test_data_that_changes_and_changes_back_are_three_mails_in_one_thread(shop, night, mail):
+    deliver_email(night, server_of(mail))
+    shop.change(LATE)
+    changed = shop.run()
+    assert deliver_email(changed, server_of(mail)) == RECIPIENTS
+    shop.change("DELETE FROM purchases WHERE unit_id = 'u198'")
+    again = shop.run()
+    assert again == night
+    assert deliver_email(again, server_of(mail)) == RECIPIENTS
+    assert deliver_email(again, server_of(mail)) == []
+    team = [received.message for received in mail.messages if received.recipients == ("team@example.com",)]
+    assert len({message["Message-ID"] for message in team}) == 3
+    assert len({message["References"] for message in team}) == 1
+    says = " ".join(team[2].get_body(("plain",)).get_content().split())
+    assert f"This report replaces revision {changed.name} of this night: the data changed." in says
+
+
+def test_report_that_another_one_has_replaced_is_not_sent(shop, night, mail, chat):
+    shop.change(LATE)
+    current = shop.run()
+    assert deliver_email(night, server_of(mail)) == deliver_slack(night, endpoint_of(chat)) == []
+    assert mail.messages == chat.messages == []
+    assert deliver_email(current, server_of(mail)) == RECIPIENTS
+
+
+def test_who_got_a_report_that_was_replaced_gets_the_one_that_replaces_it(shop, night, mail, chat):
+    results.write_json(night / "delivery.json", results.read_json(night / "delivery.json") | {"verdict_changed": True})
+    (shop.definitions / "subscriptions.yaml").write_text(
+        "- {email: [leads@example.com, Team@example.com], slack: '#leads', for: all, send: [verdict_changes]}\n"
+    )
+    assert deliver_email(night, server_of(mail), shop.definitions) == [*RECIPIENTS, "leads@example.com"]
+    assert deliver_slack(night, endpoint_of(chat), shop.definitions) == ["#checkout", "#leads"]
+    shop.change(LATE)
+    corrected = shop.run()
+    assert not results.read_json(corrected / "delivery.json")["verdict_changed"]
+    assert deliver_email(corrected, server_of(mail), shop.definitions) == [*RECIPIENTS, "leads@example.com"]
+    assert deliver_slack(corrected, endpoint_of(chat), shop.definitions) == ["#checkout", "#leads"]
+
+
+@pytest.mark.parametrize("sender", ["abtest@größe.example", "Größe, Preis <abtest@example.com>"])
+def test_sender_that_the_server_cannot_take_is_told_and_leaves_no_doubt(night, sender):
+    lines = (b"220 ready\r\n", b"250 hello\r\n", b"221 bye\r\n")
+    with server_that_hangs_up(*lines) as port, pytest.raises(RuntimeError, match="refused 2 of the recipients"):
+        deliver_email(night, SmtpServer("127.0.0.1", port, sender=sender, security="none", timeout=5))
+    assert claims(night) == []
+
+
+def test_rerun_of_a_night_that_everybody_has_needs_no_server(night, mail):
+    deliver_email(night, server_of(mail))
+    assert deliver_email(night, SmtpServer("127.0.0.1", free_port(), security="none")) == []
+
+
+def test_receipt_says_which_message_the_recipient_got(night, mail):
+    deliver_email(night, server_of(mail))
+    kept = [results.read_json(path) for path in (night.parent / "outbox").glob("*.json")]
+    got = {received.recipients[0]: received.message["Message-ID"] for received in mail.messages}
+    assert {entry["recipient"]: entry["answer"]["message_id"] for entry in kept} == got
+
+
+def deliver_in_a_process(night, port):
+    deliver_email(night, SmtpServer("127.0.0.1", port, security="none", timeout=60))
+
+
+@contextmanager
+def server_that_takes_a_message_and_says_nothing():
+    """Its port, and an event that is set once the whole message is there."""
+    taken, over = threading.Event(), threading.Event()
+
+    def serve():
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rwb") as stream:
+            for answer in (b"220 ready", b"250 hello", b"250 sender", b"250 recipient", b"354 go on"):
+                stream.write(answer + b"\r\n")
+                stream.flush()
+                stream.readline()
+            while stream.readline() != b".\r\n":
+                pass
+            taken.set()
+            over.wait(timeout=60)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1], taken
+        over.set()
+        thread.join(timeout=10)
+
+
+def test_process_that_is_killed_after_the_server_took_the_message_sends_it_no_second_time(night, mail):
+    with server_that_takes_a_message_and_says_nothing() as (port, taken):
+        process = multiprocessing.get_context("spawn").Process(target=deliver_in_a_process, args=(night, port))
+        process.start()
+        assert taken.wait(timeout=60)
+        process.kill()
+        process.join(timeout=60)
+    assert process.exitcode == -signal.SIGKILL
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"to team@example\.com ended without a receipt, so it may have arrived"):
+            deliver_email(night, server_of(mail))
+    assert [received.recipients for received in mail.messages] == [("boss@example.com",)]
+
+
+def test_two_processes_at_once_send_each_mail_once(night, mail):
+    spawn = multiprocessing.get_context("spawn")
+    running = [spawn.Process(target=deliver_in_a_process, args=(night, mail.port)) for _ in range(2)]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join(timeout=60)
+    assert [process.exitcode for process in running] == [0, 0]
+    assert sorted(received.recipients[0] for received in mail.messages) == sorted(RECIPIENTS)
+
+
+def test_title_that_looks_like_an_encoded_header_is_none_in_reports_and_alerts(shop, mail):
+    shop.redefine(KEY, "title: Shorter checkout", 'title: "=?utf-8?q?=0D=0ABcc:_eve@example.com?= \\e[31m"')
+    deliver_email(shop.run(), server_of(mail))
+    alert(shop, mail)
+    for received in mail.messages:
+        content = received.path.read_bytes().partition(b"\r\n\r\n")[0]
+        assert not re.search(rb"^Bcc", content, re.MULTILINE)
+        assert "eve@example.com" in received.message["Subject"]
+        assert "\x1b" not in received.message["Subject"] + received.message.get_body(("plain",)).get_content()
+
+
+@pytest.mark.parametrize("which", ["three variants", "100 segments and 30 guardrails"])
+def test_largest_messages_are_at_most_150_kilobytes(which, tmp_path):
+    document, history = nights.night("three_variants") if which == "three variants" else nights.wide(100, 30)
+    rendered = render(view(document, history))
+    letter = Letter("SHIP", rendered.text, rendered.mail, images=tuple(rendered.images.items()), topic="checkout")
+    content = compose(letter, SmtpServer("localhost"), "ana@example.com", about=tmp_path).as_bytes()
+    assert len(rendered.images) >= 1
+    assert len(content) <= 150_000

@@ -11,6 +11,7 @@ from abtest_lib.report.rows import fences_of, smallest_text
 from abtest_lib.report.text import clean_name, count_text, listed, long_day, plural, sentence, short_day
 
 _SUSPECTS = 3
+LATE_SHARE = 0.05  # of a source's rows that may come after a metric's lag
 
 
 def sample_ratio_section(night: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def _suspect(entry: Mapping[str, Any]) -> str:
 
 
 def data_section(night: Mapping[str, Any]) -> dict[str, Any]:
-    """Say which units were counted, which wait and which were left out.
+    """Say which units were counted and which wait.
 
     Parameters
     ----------
@@ -95,28 +96,69 @@ def data_section(night: Mapping[str, Any]) -> dict[str, Any]:
         lines.append(f"First exposures from {long_day(exposure['first_on'])} to {long_day(exposure['last_on'])}.")
     if mixed:
         share = f", {_share(mixed / units)} of all" if units else ""
-        lines.append(f"{plural(mixed, 'unit')} saw two variants ({_per_variant(exposure['crossovers'])}{share}).")
+        lines.append(
+            f"{plural(mixed, 'unit')} saw two variants ({_per_variant(exposure['crossovers'])}{share}); each is "
+            "counted where it was first."
+        )
     else:
         lines.append("No unit saw two variants.")
+    lines += [_late_rows(entry) for entry in exposure.get("delays", ()) if entry["late_share"] > LATE_SHARE]
+    rows = []
+    for entry in night["maturity"]:
+        window = f"{_days(entry)} after exposure"
+        counted, waiting = (count_text(sum(entry[key].values())) for key in ("matured", "waiting"))
+        rows.append([clean_name(entry["title"]), window, counted, waiting, short_day(entry["complete_on"])])
+    return {"lines": lines, "columns": ["Metric", "Counted", "Waiting", "Complete on"], "rows": rows}
+
+
+def excluded_lines(night: Mapping[str, Any]) -> list[str]:
+    """Say what was left out of the numbers, and why.
+
+    Parameters
+    ----------
+    night : mapping
+        What ``readable`` returned.
+
+    Returns
+    -------
+    list of str
+        Sentences; one that says so when nothing was left out.
+
+    Examples
+    --------
+    >>> excluded_lines(tonight)[0]
+    'Page latency: 3,490 nulls dropped (control 1,771, treatment 1,719), as its definition says.'
+    """
+    exposure, lines = night["exposure"], []
     if exposure["outside_dates"]:
         was, were = (f"first exposed outside the enrolment {verb}" for verb in ("is", "are"))
         lines.append(f"{plural(exposure['outside_dates'], f'unit {was}', f'units {were}')} not counted.")
     lines += [
         f"Source {clean_name(entry['source'])}: {count_text(entry['rows_without_unit'])} of "
-        f"{plural(entry['rows'], 'row')} without a unit, not counted."
+        f"{plural(entry['rows'], 'row')} without a unit, not counted: nobody can say which variant they belong to."
         for entry in exposure.get("sources", ())
         if entry["rows_without_unit"]
     ]
-    rows, nulls = [], []
     for entry in night["maturity"]:
-        dropped = sum(entry["dropped_nulls"].values())
-        title = clean_name(entry["title"])
-        if dropped:
-            nulls.append(f"{title}: {plural(dropped, 'null')} dropped ({_per_variant(entry['dropped_nulls'])}).")
-        window = f"{_days(entry)} after exposure"
-        counted, waiting = (count_text(sum(entry[key].values())) for key in ("matured", "waiting"))
-        rows.append([title, window, counted, waiting, short_day(entry["complete_on"])])
-    return {"lines": lines + nulls, "columns": ["Metric", "Counted", "Waiting", "Complete on"], "rows": rows}
+        if dropped := sum(entry["dropped_nulls"].values()):
+            whose = _per_variant(entry["dropped_nulls"])
+            title = clean_name(entry["title"])
+            lines.append(f"{title}: {plural(dropped, 'null')} dropped ({whose}), as its definition says.")
+    waiting = [entry for entry in night["maturity"] if sum(entry["waiting"].values())]
+    if waiting:
+        titles = listed([clean_name(entry["title"]) for entry in waiting])
+        lines.append(f"Units whose window is not over wait and are not counted yet: see {titles} above.")
+    return lines or ["Nothing was left out."]
+
+
+def _late_rows(entry: Mapping[str, Any]) -> str:
+    enough = (
+        f"{plural(entry['enough_days'], 'day')} would do" if entry["enough_days"] else "28 days would not do either"
+    )
+    return (
+        f"⚠ Lag too short: at least {percent(round(entry['late_share'], 3))} of the rows of "
+        f"{clean_name(entry['source'])} come after the lag of {plural(entry['lag_days'], 'day')}; {enough}."
+    )
 
 
 def _share(fraction: float) -> str:
@@ -237,13 +279,65 @@ def method_lines(night: Mapping[str, Any]) -> list[str]:
                 titles = used.setdefault(clean_name(comparison["method"], 200), [])
                 titles += [clean_name(metric["title"])] if clean_name(metric["title"]) not in titles else []
     lines = [f"{listed(titles)}: {sentence(method)}" for method, titles in used.items()]
-    lines.append(_promises(night))
     counted = "A unit counts once its whole window has passed"
     if night["experiment"]["looks"] == "horizon":
         return [*lines, f"{counted}; the verdict waits for the planned horizon."]
     begin = "From the first look on, levels" if night["stage"] == "interim" else "Levels"
     lines.append(f"{counted}. {begin}, intervals and adjusted p-values hold over all looks of the plan together.")
     return lines
+
+
+def method_rows(night: Mapping[str, Any]) -> list[list[str]]:
+    """Show what the promises of the night rest on: families, alpha, freshness, revision.
+
+    Parameters
+    ----------
+    night : mapping
+        What ``readable`` returned.
+
+    Returns
+    -------
+    list of [str, str]
+
+    Examples
+    --------
+    >>> [label for label, _ in method_rows(tonight)]
+    ['Family', 'Alpha', 'Promise', 'Freshness', 'Lag', 'Revision']
+    """
+    decision = next((row for row in night["error_budget"] if row["kind"] == "decision"), None)
+    rows = []
+    if decision:
+        family = plural(decision["family_size"], "primary comparison")
+        rows.append(["Family", f"{family}, {plural(decision['looks'], 'look')}; {decision['method']}"])
+        rows.append(["Alpha", _alpha(night, decision)])
+    rows.append(["Promise", _promises(night)])
+    if night["exposure"].get("known_by"):
+        rows.append(["Freshness", f"what was loaded by {_moment(night['exposure']['known_by'])}; later rows wait"])
+    lags = sorted({entry["lag_days"] for entry in night["maturity"]})
+    if lags:
+        each = [clean_name(row["title"]) for row in night["maturity"] if row["lag_days"] == lags[-1] and lags[-1]]
+        rows.append(["Lag", f"up to {plural(lags[-1], 'day')} ({listed(each)})" if each else "none"])
+    return [*rows, ["Revision", origin_line(night)]]
+
+
+def _alpha(night: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
+    """Say how much of alpha is spent, as far as the night's own numbers tell."""
+    alpha = f"{night['experiment']['alpha']:g}"
+    if night["stage"] == "interim":
+        return f"{alpha}, none of it spent yet"
+    if night["stage"] == "final" or decision["looks"] == 1:
+        each = f", {decision['per_comparison']:.3g} for each comparison" if decision["family_size"] > 1 else ""
+        return f"{alpha}, all of it spent{each}"
+    found = [one for metric in night["metrics"] for one in metric["comparisons"] if one.get("looks")]
+    if not found:
+        return alpha
+    looks, level = found[0]["looks"], found[0]["level_tonight"]
+    return f"{alpha}; {plural(looks, 'look')} of {decision['looks']} taken, and tonight's own level is {level:.2g}"
+
+
+def _moment(text: str) -> str:
+    day, _, clock = clean_name(text, 40).partition("T")
+    return f"{long_day(day)}, {clock[:5]} UTC" if clock else long_day(day)
 
 
 def _promises(night: Mapping[str, Any]) -> str:

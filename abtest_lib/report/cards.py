@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from abtest_lib.report.facts import card_facts
 from abtest_lib.report.numbers import signed
 from abtest_lib.report.readable import comparison_of, metric_of
 from abtest_lib.report.reasons import reason_text
 from abtest_lib.report.rows import comparison_row, fences_of, smallest_text, with_interval
-from abtest_lib.report.text import clean_name, long_day, sentence
+from abtest_lib.report.text import clean_name, listed, long_day, plural, sentence
 from abtest_lib.report.vocabulary import ACTIONS, VERDICTS
 
 _PRIMARY_ORDER = ("worse", "better", "interim", "not shown", "not computed", "withheld")
@@ -54,6 +55,7 @@ def verdict_card(
         "label": f"{sign} {word}{until}",
         "action": ACTIONS[verdict["verdict"]].format(variant=variant, control=control),
         "why": _why(verdict, night, worded),
+        "facts": card_facts(verdict, night, worded),
         "changed": _changed(verdict, night, earlier),
         "checks": [_data_check(verdict, night), _guardrail_check(verdict, night), _primary_check(verdict, night)],
         "reasons": worded,
@@ -117,7 +119,7 @@ def _row_of(metric: Mapping[str, Any], variant: str, night: Mapping[str, Any]) -
 
 
 def _next(verdict: Mapping[str, Any], night: Mapping[str, Any]) -> str:
-    """Say what would change the verdict."""
+    """Say what comes next: what to do, or what would change the verdict."""
     codes = [entry["code"] for entry in verdict["reasons"]]
     until = long_day(verdict.get("until") or night["experiment"]["decides_on"])
     if verdict["verdict"] == "invalid":
@@ -125,8 +127,8 @@ def _next(verdict: Mapping[str, Any], night: Mapping[str, Any]) -> str:
     if verdict["verdict"] == "ship":
         if night["stage"] == "look":
             small = f"an estimate that falls below {smallest_text(night)}, " if fences_of(night) else ""
-            return f"Harm proved by outcomes that are still to come, {small}or corrected data."
-        return "Only corrected data; the planned horizon is over."
+            return f"Outcomes are still to come; proved harm, {small}or corrected data would change this."
+        return "Nothing to wait for: the planned horizon is over, and only corrected data would change this."
     if verdict["verdict"] == "keep_running":
         sooner = " A guardrail proved harmful would end it sooner." if night["guardrails"] else ""
         if night["experiment"]["looks"] != "horizon":
@@ -135,10 +137,10 @@ def _next(verdict: Mapping[str, Any], night: Mapping[str, Any]) -> str:
             return f"{begin}; the last one is on {until}.{sooner}"
         return f"The report of {until}, when the outcomes are complete.{sooner}"
     if {"guardrail_harmful", "segment_harmed", "primary_worse"} & set(codes):
-        return "A repaired variant, in a new experiment."
+        return "Repair the variant and try it in a new experiment."
     if "not_computed" in codes:
-        return "A repair of the source or the definition, then a repeat of the night."
-    return "A new experiment with more units, if a smaller effect would matter; this one has reached its horizon."
+        return "Repair the source or the definition, then repeat the night."
+    return "This experiment has reached its horizon; if a smaller effect would matter, run a new one with more units."
 
 
 def _changed(verdict: Mapping[str, Any], night: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> str:
@@ -152,7 +154,7 @@ def _changed(verdict: Mapping[str, Any], night: Mapping[str, Any], earlier: Sequ
         return f"{since}this variant is new."
     same = before["verdict"] == verdict["verdict"]
     parts = ["verdict unchanged" if same else f"the verdict was {VERDICTS[before['verdict']][1]}"]
-    parts += _moved(verdict["variant"], night, last)
+    parts += _moved(verdict["variant"], night, last) + _turned(verdict["variant"], night, last)
     if last["experiment"]["definition_sha256"] != night["experiment"]["definition_sha256"]:
         parts.append("the definition was changed")
     return f"{since}{'; '.join(parts)}."
@@ -174,6 +176,20 @@ def _moved(variant: str, night: Mapping[str, Any], last: Mapping[str, Any]) -> l
     if before == now["effect"]:
         return [f"{title} stays at {before}"]
     return [f"{title} moved from {before} to {now['effect']}"]
+
+
+def _turned(variant: str, night: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
+    """Name the guardrails that are proved now and were not in the last report."""
+    before, now = (
+        {entry["metric"]: comparison_of(entry["comparisons"], variant).get("outcome") for entry in one["guardrails"]}
+        for one in (last, night)
+    )
+    titles = {entry["metric"]: clean_name(entry["title"]) for entry in night["guardrails"]}
+    new = {word: [titles[metric] for metric in now if now[metric] == word != before.get(metric)]
+           for word in ("harmful", "safe")}  # fmt: skip
+    names = listed(new["harmful"]) if 0 < len(new["harmful"]) <= 3 else f"{len(new['harmful'])} guardrails"
+    harmful = [f"{names} proved harmful now"] if new["harmful"] else []
+    return harmful + ([f"{plural(len(new['safe']), 'guardrail')} proved safe now"] if new["safe"] else [])
 
 
 def _check(name: str, sign: str, word: str, detail: str, tone: str) -> dict[str, str]:

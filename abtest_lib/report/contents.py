@@ -4,14 +4,29 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from abtest_lib.report.background import data_section, method_lines, origin_line, plan_rows, sample_ratio_section
+from abtest_lib.report.background import (
+    data_section,
+    excluded_lines,
+    method_lines,
+    method_rows,
+    origin_line,
+    plan_rows,
+    sample_ratio_section,
+)
 from abtest_lib.report.cards import verdict_card, verdict_tally
+from abtest_lib.report.charts import chart_data
 from abtest_lib.report.readable import readable, withheld_note
 from abtest_lib.report.tables import guardrail_table, night_tables, primary_section, secondary_table, segment_table
 from abtest_lib.report.text import clean_name, long_day, shortened
+from abtest_lib.report.threads import guardrail_alarm, supersedes_sentence, thread, verdict_changed
 
 
-def view(results: Mapping[str, Any], history: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def view(
+    results: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]] = (),
+    *,
+    superseded: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Word and format everything the report of one night says.
 
     Parameters
@@ -21,6 +36,8 @@ def view(results: Mapping[str, Any], history: Sequence[Mapping[str, Any]] = ()) 
     history : sequence of mappings
         Such documents of earlier nights of the same experiment, oldest first;
         documents of the same or a later night are left out.
+    superseded : mapping or None
+        The ``revision`` of the same night that was published before, and ``because`` of what there is another one.
 
     Returns
     -------
@@ -57,10 +74,19 @@ def view(results: Mapping[str, Any], history: Sequence[Mapping[str, Any]] = ()) 
         "tables": [table for table in tables if table["groups"]],
         "ratio": sample_ratio_section(night),
         "data": data_section(night),
+        "excluded": excluded_lines(night),
         "plan": plan_rows(night, earlier),
         "method": method_lines(night),
+        "promises": method_rows(night),
         "origin": origin_line(night),
+        "folder": f"{clean_name(experiment['key'])}/{night['as_of']}/{clean_name(night['revision'], 20)}",
+        "last_line": f"Night of {long_day(night['as_of'])}, revision {clean_name(night['revision'], 20)}.",
         "command": f"abtest run {clean_name(experiment['key'])} --as-of {night['as_of']}",
+        "thread": thread(night, earlier),
+        "verdict_changed": verdict_changed(night, earlier),
+        "guardrail_alarm": guardrail_alarm(night, earlier),
+        "supersedes": supersedes_sentence(superseded),
+        "charts": chart_data(night, earlier),
     }
     return report | {"subject": subject(report), "preheader": preheader(report)}
 
@@ -92,14 +118,15 @@ def subject(view: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        One line of at most about 130 characters.
+        One line of at most about 130 characters, the same on all nights with the same verdicts: it holds no date.
 
     Examples
     --------
-    >>> subject({"title": "One-page checkout", "cards": [{"label": "✔ SHIP"}], "tally": ""})
+    >>> subject({"title": "One-page checkout", "cards": [{"sign": "✔", "word": "SHIP"}], "tally": ""})
     '✔ SHIP: One-page checkout'
     """
-    lead = view["cards"][0]["label"] if len(view["cards"]) == 1 else view["tally"]
+    only = view["cards"][0]
+    lead = f"{only['sign']} {only['word']}" if len(view["cards"]) == 1 else view["tally"]
     return f"{lead}: {clean_name(view['title'])}"
 
 

@@ -1,5 +1,7 @@
-"""One view printed as HTML, text, Markdown and Slack message; the templates lie in ``templates/``."""
+"""One view printed as mail, page, text, Markdown and Slack messages; the templates lie in ``templates/``."""
 
+import base64
+import quopri
 import re
 import textwrap
 from collections.abc import Mapping
@@ -9,23 +11,33 @@ from typing import Any
 
 import jinja2
 
-from abtest_lib.report.slack import slack_message
+from abtest_lib.report.drawing import draw
+from abtest_lib.report.slack import slack_messages
 from abtest_lib.report.text import pvalues_held
 from abtest_lib.resources import folder
+
+# A whole message: programs and gateways cut or hold back what is larger, and phones load it on the way.
+MESSAGE_BYTES = 150_000
+_HEADERS_BYTES = 4_000  # of the message and of its parts
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """One report in the four formats it is delivered in."""
+    """One report in all the forms it is delivered in; ``images`` are the charts as PNG, by name.
 
-    html: str
+    The mail has those charts that leave it small enough; the page has all.
+    """
+
+    mail: str
+    page: str
     text: str
     markdown: str
     slack: dict[str, Any]
+    images: dict[str, bytes]
 
 
 def render(view: Mapping[str, Any]) -> Rendered:
-    """Print one view as HTML, text, Markdown and Slack message.
+    """Print one view as mail, page, text, Markdown and Slack messages, and draw its charts.
 
     Parameters
     ----------
@@ -35,8 +47,7 @@ def render(view: Mapping[str, Any]) -> Rendered:
     Returns
     -------
     Rendered
-        Three documents that end in a line break, and a Slack payload with
-        ``text`` (the fallback) and ``blocks``.
+        Four documents that end in a line break, the Slack messages, and the charts as PNG.
 
     Raises
     ------
@@ -47,16 +58,122 @@ def render(view: Mapping[str, Any]) -> Rendered:
     --------
     >>> from abtest_lib.report import view
     >>> rendered = render(view(document))
-    >>> rendered.slack["text"]
-    '✔ SHIP: One-page checkout'
+    >>> rendered.text.splitlines()[0], "✔ SHIP" in rendered.mail
+    ('One-page checkout', True)
     """
-    html = _templates("html").get_template("report.html.j2").render(view=view)
+    images = {chart["name"]: draw(chart) for chart in view["charts"]}
+    text = print_text("report.txt.j2", view)
     return Rendered(
-        html=re.sub(r"\n\s*", "\n", html).strip() + "\n",
-        text=_squeeze(_templates("text").get_template("report.txt.j2").render(view=view)),
-        markdown=_squeeze(_templates("markdown").get_template("report.md.j2").render(view=view)),
-        slack=slack_message(view),
+        mail=_mail(view, images, text),
+        page=print_html("page.html.j2", view, images),
+        text=text,
+        markdown=print_markdown("report.md.j2", view),
+        slack=slack_messages(view),
+        images=images,
     )
+
+
+def _mail(view: Mapping[str, Any], images: Mapping[str, bytes], text: str) -> str:
+    """Print the mail with as many of its charts as leave the message small, the first ones first."""
+    mail = print_html("mail.html.j2", view, images)
+    room = MESSAGE_BYTES - _HEADERS_BYTES - sum(len(quopri.encodestring(part.encode())) for part in (mail, text))
+    fitting = {}
+    for name, picture in images.items():
+        size = len(base64.encodebytes(picture))
+        if size <= room:
+            fitting[name], room = picture, room - size
+    return mail if len(fitting) == len(images) else print_html("mail.html.j2", view, fitting)
+
+
+def print_html(template: str, view: Mapping[str, Any], images: Mapping[str, bytes] | None = None) -> str:
+    """Print a view by a template of HTML; what it prints is escaped.
+
+    Parameters
+    ----------
+    template : str
+        A file of ``templates/``.
+    view : mapping
+        What the template prints.
+    images : mapping of str to bytes, optional
+        Pictures (PNG) that the template puts inside, by name.
+
+    Returns
+    -------
+    str
+        Ends in a line break.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        If the view lacks a value that the template prints.
+
+    Examples
+    --------
+    >>> from abtest_lib.report import view
+    >>> print_html("mail.html.j2", view(document))[:15]
+    '<!DOCTYPE html>'
+    """
+    inside = {name: base64.b64encode(picture).decode("ascii") for name, picture in (images or {}).items()}
+    html = _templates("html").get_template(template).render(view=view, images=inside)
+    return re.sub(r"\n\s*", "\n", html).strip() + "\n"
+
+
+def print_text(template: str, view: Mapping[str, Any]) -> str:
+    """Print a view by a template of plain text.
+
+    Parameters
+    ----------
+    template : str
+        A file of ``templates/``.
+    view : mapping
+        What the template prints.
+
+    Returns
+    -------
+    str
+        Ends in a line break.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        If the view lacks a value that the template prints.
+
+    Examples
+    --------
+    >>> from abtest_lib.report import view
+    >>> print_text("report.txt.j2", view(document)).splitlines()[0]
+    'One-page checkout'
+    """
+    return _squeeze(_templates("text").get_template(template).render(view=view))
+
+
+def print_markdown(template: str, view: Mapping[str, Any]) -> str:
+    """Print a view by a template of Markdown; what it prints is escaped.
+
+    Parameters
+    ----------
+    template : str
+        A file of ``templates/``.
+    view : mapping
+        What the template prints.
+
+    Returns
+    -------
+    str
+        Ends in a line break.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        If the view lacks a value that the template prints.
+
+    Examples
+    --------
+    >>> from abtest_lib.report import view
+    >>> print_markdown("report.md.j2", view(document)).splitlines()[0]
+    '# One-page checkout'
+    """
+    return _squeeze(_templates("markdown").get_template(template).render(view=view))
 
 
 @cache

@@ -61,8 +61,10 @@ def _claimable(comparison: dict[str, Any], night: Mapping[str, Any]) -> dict[str
         return {"variant": comparison["variant"], "withheld": True}
     if night["stage"] == "interim" and "not_computed" not in comparison:
         silent = {"pvalue": None, "pvalue_adjusted": None, "reading": "interim"}
+        if "outcome" in comparison:
+            silent["pvalue_safe"] = None
         safe = comparison.get("outcome") == "safe"
-        return comparison | silent | ({"outcome": "not_yet", "pvalue_safe": None} if safe else {})
+        return comparison | silent | ({"outcome": "not_yet"} if safe else {})
     return comparison
 
 
@@ -88,7 +90,7 @@ def withheld_note(night: Mapping[str, Any]) -> str:
         return ""
     return (
         "The data of this night is not valid, so an effect computed from it would say nothing about the variants. "
-        "No effect is shown in any channel until the fault is repaired and the night is repeated."
+        "Every channel withholds it until the fault is repaired and the night is repeated."
     )
 
 

@@ -1,6 +1,7 @@
 """One comparison as a row: its words, its numbers with interval and n, and the range that its bar covers."""
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from abtest_lib.report.numbers import (
@@ -40,7 +41,8 @@ def comparison_row(comparison: Mapping[str, Any], fences: Iterable[float] = ()) 
     ('not computed', 'not computed, because control has no units')
     """
     row = dict.fromkeys(
-        ("name", "note", "tag", "effect", "interval", "below", "level", "side", "adjustment", "missing", "n"), ""
+        ("name", "note", "tag", "effect", "interval", "below", "level", "side", "wait", "adjustment", "missing", "n"),
+        "",
     )
     row |= {"variant": clean_name(comparison["variant"]), "range": None, "bar": [], "marks": []}
     if "withheld" in comparison:
@@ -155,12 +157,43 @@ def guardrail_row(
         return row
     row["sign"], row["word"], row["tone"] = OUTCOMES[comparison["outcome"]]
     row["side"] = pvalue_text(comparison.get("pvalue_safe"), night) if comparison["outcome"] != "harmful" else ""
+    row["wait"] = days_left(night) if comparison["outcome"] == "not_yet" else ""
     row["marks"] = [margin]
     harm = comparison.get("harm_interval")
     if comparison["outcome"] == "harmful" and not missing_reason(harm):
         interval = relative_change(comparison["relative_effect"], harm, (margin,))[1]
         row["below"] = f"{percent(comparison['harm_confidence_level'])} interval for all planned nights: {interval}"
     return row
+
+
+def days_left(night: Mapping[str, Any]) -> str:
+    """Say how long it takes until what is open can be proved.
+
+    Parameters
+    ----------
+    night : mapping
+        What ``readable`` returned.
+
+    Returns
+    -------
+    str
+        Empty from the horizon on: then nothing more will come.
+
+    Examples
+    --------
+    >>> plan = {"looks": "horizon", "first_look_on": "2026-03-09", "decides_on": "2026-03-09"}
+    >>> days_left({"stage": "interim", "as_of": "2026-02-27", "experiment": plan})
+    '10 more days'
+    """
+    if night["stage"] == "final":
+        return ""
+    today = date.fromisoformat(night["as_of"])
+    first, last = (
+        (date.fromisoformat(night["experiment"][name]) - today).days for name in ("first_look_on", "decides_on")
+    )
+    if night["experiment"]["looks"] == "horizon":
+        return plural(last, "more day")
+    return f"{first} to {plural(last, 'more day')}" if first > 0 else f"at most {plural(last, 'more day')}"
 
 
 def adjusted_pvalue(comparison: Mapping[str, Any], night: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from abtest_lib.report.bars import draw_bars
-from abtest_lib.report.numbers import absolute_change, pvalue_text
+from abtest_lib.report.numbers import absolute_change, missing_reason, pvalue_text
 from abtest_lib.report.readable import comparison_of, metric_of, shown_comparisons, title_of
 from abtest_lib.report.rows import (
     adjusted_pvalue,
@@ -19,8 +19,9 @@ from abtest_lib.report.rows import (
 from abtest_lib.report.text import clean_name, listed, plural, short_day
 from abtest_lib.report.vocabulary import OUTCOMES, VERDICTS
 
-_NIGHTS = 14
-_NIGHT_ROWS = 20
+_MAIL_ROWS = {"guardrails": 8, "secondary": 8, "segments": 8, "nights": 5}
+_GUARDRAIL_ORDER = ("proved harmful", "not computed", "not yet shown safe", "proved safe")
+_QUIET = ("not shown", "interim")
 _UNKNOWN = "(unknown)"  # sql/moments.sql: the unit has no row in the attribute table
 
 
@@ -81,6 +82,7 @@ def guardrail_table(night: Mapping[str, Any]) -> dict[str, Any]:
         for guardrail in night["guardrails"]
         for comparison in shown_comparisons(guardrail)
     ]
+    rows.sort(key=lambda row: _GUARDRAIL_ORDER.index(row["word"]))
     scale = draw_bars(rows)
     tally = _word_tally(rows, [word for _, word, _ in OUTCOMES.values()])
     one_look = night["experiment"]["looks"] == "horizon"
@@ -173,8 +175,14 @@ def segment_table(night: Mapping[str, Any]) -> dict[str, Any]:
         }
         for place in ordered
     ]
-    notes = (_segment_note(night), _difference_note(night), _family_note(family, rows), _covariate_note(night),
-             _not_shown_note(rows))  # fmt: skip
+    differences = " ".join(difference_lines(night))
+    notes = (
+        _segment_note(night),
+        differences,
+        _family_note(family, rows),
+        _covariate_note(night),
+        _not_shown_note(rows),
+    )
     columns = ("Segment", _change_column(scale), "Reading")
     return _table("segments", _segment_heading(night, rows), notes, columns, labels)
 
@@ -202,8 +210,7 @@ def night_tables(night: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]])
     if not night["metrics"] or not earlier:
         return []
     primaries = [metric for metric in night["metrics"] if metric["role"] == "primary"]
-    blocks = len(primaries) * len(night["verdicts"])
-    shown = [*earlier, night][-max(5, min(_NIGHTS, _NIGHT_ROWS // max(blocks, 1))) :]
+    shown = [*earlier, night]
     return [_nights_of(metric, night, shown) for metric in primaries]
 
 
@@ -216,8 +223,9 @@ def _nights_of(metric: Mapping[str, Any], night: Mapping[str, Any], shown: Seque
     interim = "Interim readings are not decisions." if any(past["stage"] == "interim" for past in shown) else ""
     looks = {past["stage"] for past in shown} >= {"interim", "look"}
     wider = "Intervals of looks are wider than those of interim readings: they hold over all looks." if looks else ""
-    notes = ("Every night counts the units whose outcomes were complete.", interim, wider)
-    heading = f"The last {plural(len(shown), 'night')}: {clean_name(metric['title'])}"
+    levels = "Level: a p-value below it stops at that night's look." if any(row["side"] for row in rows) else ""
+    notes = ("Every night counts the units whose outcomes were complete.", interim, wider, levels)
+    heading = f"Effect over {plural(len(shown), 'night')}: {clean_name(metric['title'])}"
     columns = ("Night", _change_column(scale), "Verdict")
     return _table("nights", heading, notes, columns, _by_variant(night, rows))
 
@@ -235,18 +243,48 @@ def _night_row(metric: Mapping[str, Any], variant: str, past: Mapping[str, Any])
         row["missing"] = "withheld"
     row["name"] = short_day(past["as_of"])
     row["note"] = past["stage"]
+    level = entry.get("level_tonight") if past["stage"] != "interim" else None
+    row["side"] = "" if level is None else _level(level)
     return row
 
 
+def _level(level: float) -> str:
+    if not level:
+        return "no stop possible"
+    return "level below 0.0001" if level < 0.0001 else f"level {level:.2g}"
+
+
 def _table(key: str, heading: str, notes: Iterable[str], columns: Sequence[str], groups: list) -> dict[str, Any]:
+    groups = [group for group in groups if group["rows"]]
     return {
         "key": key,
         "heading": heading,
         "note": " ".join(filter(None, notes)),
         "columns": list(columns),
         "bar_note": "The double line in a bar is the margin." if key == "guardrails" else "",
-        "groups": [group for group in groups if group["rows"]],
+        "groups": groups,
+        "more": _shorten(key, groups),
     }
+
+
+def _shorten(key: str, groups: Sequence[dict[str, Any]]) -> str:
+    """Mark the rows that the short mail has, claims before the rest, and say what else the full report holds."""
+    rows = [row for group in groups for row in group["rows"]]
+    if key == "nights":  # of each variant the last nights, tonight surely
+        most = max(3, _MAIL_ROWS[key] // max(len(groups), 1))
+        kept = [id(row) for group in groups for row in group["rows"][-most:]]
+    else:
+        quiet = (*_QUIET, "proved safe")
+        kept = [id(row) for row in sorted(rows, key=lambda row: row["word"] in quiet)[: _MAIL_ROWS[key]]]
+    for row in rows:
+        row["short"] = id(row) in kept
+    left = [row for row in rows if not row["short"]]
+    if not left:
+        return ""
+    if key == "nights":
+        return f"{plural(len(left), 'more reading')} of earlier nights in the full report."
+    words = _word_tally(left, list(dict.fromkeys(row["word"] for row in left)))
+    return f"{len(left)} more in the full report: {words}."
 
 
 def _by_variant(night: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -263,7 +301,8 @@ def _change_column(scale: str) -> str:
 def _word_tally(rows: Sequence[Mapping[str, Any]], words: Sequence[str]) -> str:
     """Count the rows of each word, those that were not computed last."""
     found = [row["word"] for row in rows]
-    return ", ".join(f"{found.count(word)} {word}" for word in (*words, "not computed") if word in found)
+    tallied = dict.fromkeys((*words, "not computed"))
+    return ", ".join(f"{found.count(word)} {word}" for word in tallied if word in found)
 
 
 def _level_note(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -291,21 +330,39 @@ def _covariate_note(night: Mapping[str, Any]) -> str:
     return f"Adjusted for {listed(covariates)}." if covariates else ""
 
 
-def _difference_note(night: Mapping[str, Any]) -> str:
-    """Say for each attribute whether effects differ between its values: a claim, so it needs its test."""
+def difference_lines(night: Mapping[str, Any]) -> list[str]:
+    """Say for each attribute whether effects differ between its values: a claim, so it needs its test.
+
+    Parameters
+    ----------
+    night : mapping
+        What ``readable`` returned.
+
+    Returns
+    -------
+    list of str
+        Empty before the horizon, where it is not tested.
+
+    Examples
+    --------
+    >>> difference_lines(tonight)[0].startswith("The effect is not shown to differ between values of platform")
+    True
+    """
     sentences = []
     for entry in night["heterogeneity"]:
-        if entry["variant"] in night["hidden"] or "not_computed" in entry:
+        if entry["variant"] in night["hidden"]:
             continue
         about = [clean_name(entry["variant"])] if night["several"] else []
         about += [title_of(night, entry["metric"])] if len(night["experiment"]["primary"]) > 1 else []
         whose = f" ({', '.join(about)})" if about else ""
+        name = f"between values of {clean_name(entry['name'])}{whose}"
+        if "not_computed" in entry:
+            sentences.append(f"Whether the effect differs {name} was {missing_reason(entry)}.")
+            continue
         verb = "differs" if entry["differs"] else "is not shown to differ"
-        text = pvalue_text(entry["pvalue_adjusted"], night)
-        sentences.append(
-            f"The effect {verb} between values of {clean_name(entry['name'])}{whose}, {text} (Cochran's Q)."
-        )
-    return " ".join(sentences)
+        test = f"Cochran's Q {entry['statistic']:.2f}, {plural(entry['df'], 'degree')} of freedom"
+        sentences.append(f"The effect {verb} {name}: {test}, {pvalue_text(entry['pvalue_adjusted'], night)}.")
+    return sentences
 
 
 def _segment_heading(night: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:

@@ -69,6 +69,7 @@ def definitions_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("experiments")
     (folder / "sources.yaml").write_text(SOURCES)
     (folder / "metrics.yaml").write_text(METRICS)
+    (folder / "subscriptions.yaml").write_text("- {email: [digest@example.com], for: all, send: digest}\n")
     for key, owner, primary in (
         ("checkout", "ana@example.com", "conversion"),
         ("banner", "dee@example.com", "conversion"),

@@ -9,6 +9,7 @@ import pytest
 from abtest_lib import results
 from demo.airflow_local import LocalAirflow, LocalAirflowError, connections
 from demo.receivers import MailReceiver, SlackReceiver
+from tests.browser.fixtures import assert_pictures_are_seen
 
 TODAY = dt.datetime.now(dt.UTC).date()
 # The night as of 5 March decides (tests/dags/conftest.py); its data is that of the 4th.
@@ -44,16 +45,18 @@ def nights(tmp_path_factory, definitions_folder, module_warehouse):
             "ABTEST_RESULTS": str(folder / "results"),
             "ABTEST_POLL_SECONDS": "1",
             "ABTEST_RETRY_SECONDS": "1",
+            "ABTEST_DIGEST_HOUR": "0",
             **connections(mail, slack),
         }
         with LocalAirflow(folder / "airflow", env) as airflow:
             asked = {"checkout": {"deliver": True}, "banner": {}, "refund_flow": {}, "typo": {}}
-            airflow.wait_for_dags(*(f"abtest__{key}" for key in asked), "abtest__tonight")
+            airflow.wait_for_dags(*(f"abtest__{key}" for key in asked), "abtest__tonight", "abtest_digest")
             for key, conf in asked.items():
                 airflow.backfill(f"abtest__{key}", DATA_ON, conf)
             for key in asked:
                 airflow.wait(f"abtest__{key}", DATA_ON)
-            airflow.wait("abtest__tonight", TODAY - dt.timedelta(days=1))
+            for dag_id in ("abtest__tonight", "abtest_digest"):
+                airflow.wait(dag_id, TODAY - dt.timedelta(days=1))
             yield Nights(airflow, mail, slack, folder / "results")
 
 
@@ -64,9 +67,11 @@ def test_a_good_night_is_green_to_the_last_task(nights):
     assert nights.run("checkout")["state"] == "success"
 
 
-def test_a_good_night_sends_one_mail_and_one_slack_message(nights):
+def test_a_good_night_sends_one_mail_and_one_reply_below_the_experiments_message(nights):
     assert len(nights.mails_to("checkout@example.com")) == 1
-    assert [message["channel"] for message in nights.slack.messages].count("#checkout") == 1
+    first, reply = (message for message in nights.slack.messages if message["channel"] == "#checkout")
+    assert "thread_ts" not in first
+    assert reply["thread_ts"] == first["ts"]
 
 
 def test_a_night_that_the_scheduler_starts_by_itself_is_delivered(nights):
@@ -74,7 +79,7 @@ def test_a_night_that_the_scheduler_starts_by_itself_is_delivered(nights):
     assert (run["run_type"], run["state"]) == ("scheduled", "success")
     (mail,) = nights.mails_to("tonight@example.com")
     assert "SHIP" in mail["Subject"]
-    assert {part.get_content_type() for part in mail.iter_parts()} == {"text/plain", "text/html"}
+    assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "multipart/related"]
 
 
 def test_the_same_night_by_hand_gives_the_same_bytes(nights, tmp_path, definitions_folder, module_warehouse):
@@ -143,6 +148,26 @@ def test_errors_that_would_come_again_are_not_tried_again(nights):
     run = nights.run("typo")["dag_run_id"]
     found = nights.airflow.request("GET", f"/api/v2/dags/abtest__typo/dagRuns/{run}/taskInstances/definition")
     assert found["try_number"] == 1
+
+
+def test_the_digest_of_the_night_is_sent_with_what_broke(nights):
+    assert nights.airflow.runs("abtest_digest")[str(TODAY - dt.timedelta(days=1))]["state"] == "success"
+    (digest,) = nights.mails_to("digest@example.com")
+    assert digest["Subject"].startswith("Experiments of team payments: digest of ")
+    text = digest.get_body(("plain",)).get_content()
+    assert "BROKEN DEFINITION: typo.yaml:" in text
+    assert "Tonight" in text
+    assert "Checkout" not in text  # its nights ended in March 2026
+
+
+def test_the_mail_of_a_night_shows_verdict_and_pictures_in_a_mailbox(nights, mailbox, chromium):
+    (received,) = (mail for mail in nights.mail.messages if "checkout@example.com" in mail.recipients)
+    # Byte for byte what the task sent, by SMTP again, into a receiver with a web page.
+    mail = mailbox.hand_on(received.path.read_bytes(), "checkout@example.com")
+    page, frame = mailbox.open(chromium, mail)
+    assert "✔ SHIP" in frame.locator("body").inner_text()
+    assert_pictures_are_seen(page, frame)
+    page.close()
 
 
 def test_a_manual_run_is_refused(nights):

@@ -1,0 +1,188 @@
+"""One DAG for the digests, ``abtest_digest``: one message for each team and night. This text is the runbook.
+
+The run with the data interval ending on D makes the digests *as of* D, of the same nights as the experiments' DAGs. It
+runs at ABTEST_DIGEST_HOUR (UTC, 6 unless set) and waits for nothing: an experiment without a result by then is named in
+the digest with the reason.
+
+``subscriptions``   reads ``subscriptions.yaml``; red when a line is wrong, and the others go on without that entry
+``teams``           the teams that have an experiment on this night; the tasks of ``digest`` run once for each
+``digest.write``    writes ``<results>/_digest/<date>/<team>/<revision>/``
+``digest.deliver_email``, ``digest.deliver_slack``   send it to those who subscribe; skipped when there is no news
+``alert``           runs last; tells the people under ``alerts:`` in ``sources.yaml`` what failed
+
+When a night has been repaired after its digest was sent, clear ``digest.write`` of the team with *downstream*: if the
+digest says something else now, it is sent once more, in the same thread and marked as corrected. By hand:
+``abtest digest --as-of DATE --team TEAM --deliver``.
+
+For a past night D backfill from D - 1 to D: its interval begins on D - 1 at this hour. A backfill writes, and sends
+nothing unless ``deliver`` is ticked. Manual runs are refused: one at an odd hour would tell of another night than it
+says.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from abtest_connections import (
+    MissingConnection,
+    experiments_folder,
+    if_connected,
+    results_folder,
+    slack_endpoint,
+    smtp_server,
+    warehouse_url,
+)
+from abtest_tasks import AS_OF, DELIVER, EVERY_TASK, skip_unless_delivered
+from airflow.sdk import DAG, CronDataIntervalTimetable, get_current_context, task, task_group
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
+
+log = logging.getLogger(__name__)
+TEAM = "{{ task.op_kwargs['team'] or 'no team' }}"
+
+
+@task
+def subscriptions(as_of: str) -> int:
+    from abtest_lib.subscriptions import load_subscriptions
+
+    with _step("subscriptions", as_of):
+        return len(load_subscriptions(experiments_folder()))
+
+
+@task
+def teams(as_of: str) -> list[str | None]:
+    from abtest_lib import digest
+
+    with _step("teams", as_of):
+        return digest.teams(experiments_folder(), dt.date.fromisoformat(as_of))
+
+
+@task(map_index_template=TEAM)
+def write(team: str | None, as_of: str) -> str:
+    from abtest_lib import digest
+
+    with _step("write", as_of, team), _warehouse() as warehouse:
+        folder = digest.write(
+            experiments_folder(), results_folder(), dt.date.fromisoformat(as_of), team=team, warehouse=warehouse
+        )
+        return str(folder)
+
+
+@task(map_index_template=TEAM)
+def deliver_email(team: str | None, as_of: str, folder: str) -> list[str]:
+    from abtest_lib import digest_delivery
+
+    with _step("deliver_email", as_of, team):
+        return digest_delivery.deliver_digest_email(_news(folder), smtp_server, experiments_folder())
+
+
+@task(map_index_template=TEAM)
+def deliver_slack(team: str | None, as_of: str, folder: str) -> list[str]:
+    from abtest_lib import digest_delivery
+
+    with _step("deliver_slack", as_of, team):
+        return digest_delivery.deliver_digest_slack(_news(folder), slack_endpoint, experiments_folder())
+
+
+@task
+def alert(as_of: str) -> list[str]:
+    from abtest_lib import digest, digest_delivery, failures
+
+    context = get_current_context()
+    run_id, instance = context["run_id"], context["ti"]
+    states = instance.get_task_states(dag_id=instance.dag_id, run_ids=[run_id])[run_id]
+    if "failed" not in states.values():
+        raise AirflowSkipException("Nothing failed.")
+    recorded = failures.read(results_folder(), digest.FOLDER, as_of)
+    return digest_delivery.alert_of_digest(
+        as_of,
+        recorded or {"digest": "A task ended without a message; see its log."},
+        experiments_folder=experiments_folder(),
+        results_folder=results_folder(),
+        server=if_connected(smtp_server),
+        slack=if_connected(slack_endpoint),
+    )
+
+
+@task_group(group_id="digest")
+def team_digest(team: str | None) -> None:
+    folder = write(team=team, as_of=AS_OF)
+    deliver_email(team=team, as_of=AS_OF, folder=folder)
+    deliver_slack(team=team, as_of=AS_OF, folder=folder)
+
+
+def _news(folder: str):
+    """The digest's folder, unless it is not to be sent."""
+    from pathlib import Path
+
+    from abtest_lib import results
+
+    skip_unless_delivered()
+    quiet = results.read_json(Path(folder) / "delivery.json")["quiet"]
+    if quiet:
+        raise AirflowSkipException(f"Nothing is sent: {quiet}.")
+    return Path(folder)
+
+
+@contextmanager
+def _step(task_id: str, as_of: str, team: str | None = "") -> Iterator[None]:
+    """Keep the reason of a failure where `alert` finds it; a new try starts without one."""
+    from abtest_lib import digest, failures
+
+    name = task_id if team == "" else f"{task_id} {digest.slug(team)}"
+    failures.clear(results_folder(), digest.FOLDER, as_of, name)
+    try:
+        yield
+    except AirflowSkipException:
+        raise
+    except (Exception, AirflowTaskTimeout) as error:
+        failures.record(results_folder(), digest.FOLDER, as_of, name, error)
+        raise
+
+
+@contextmanager
+def _warehouse() -> Iterator[object | None]:
+    """The warehouse, or None: a digest that cannot ask which source is late says only that the night has no report."""
+    from abtest_lib.warehouse import connect
+
+    try:
+        opened = connect(warehouse_url())
+    except (MissingConnection, OSError, ValueError) as problem:
+        log.warning("%s", problem)
+        opened = None
+    if opened is None:
+        yield None
+        return
+    with opened as warehouse:
+        yield warehouse
+
+
+def _hour() -> int:
+    text = os.environ.get("ABTEST_DIGEST_HOUR") or "6"
+    if not text.isdecimal() or int(text) > 23:
+        raise ValueError(f"ABTEST_DIGEST_HOUR is '{text}'; it must be an hour from 0 to 23 (UTC).")
+    return int(text)
+
+
+with DAG(
+    dag_id="abtest_digest",
+    description="One message for each team and night: every experiment in a line, the most urgent first.",
+    doc_md=__doc__,
+    # Before any experiment; only the latest night is run, because catchup is off.
+    start_date=dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
+    default_args=EVERY_TASK,
+    tags=["abtest", "digest"],
+    params={"deliver": DELIVER},
+    schedule=CronDataIntervalTimetable(f"0 {_hour()} * * *", "UTC"),
+    catchup=False,
+    # One at a time, in order: what is news depends on what was sent for the nights before.
+    max_active_runs=1,
+    allowed_run_types=["scheduled", "backfill"],
+    dagrun_timeout=dt.timedelta(hours=12),
+    is_paused_upon_creation=False,
+):
+    # A teardown, because it runs whatever became of the others, and because the state of the run is then theirs.
+    [subscriptions(AS_OF), team_digest.expand(team=teams(AS_OF))] >> alert(AS_OF).as_teardown()

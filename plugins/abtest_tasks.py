@@ -1,0 +1,49 @@
+"""What the DAGs have in common: how a task is tried again, when a run delivers, the night that a run is about."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+
+from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule, get_current_context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from abtest_lib.errors import DataError, DefinitionError
+
+AS_OF = "{{ data_interval_end.strftime('%Y-%m-%d') }}"
+EVERY_TASK = {
+    "retries": 2,
+    "retry_delay": dt.timedelta(seconds=float(os.environ.get("ABTEST_RETRY_SECONDS") or 60)),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": dt.timedelta(minutes=10),
+    "retry_policy": ExceptionRetryPolicy(
+        rules=[
+            RetryRule(
+                exception=[DefinitionError, DataError],
+                action=RetryAction.FAIL,
+                reason="another try would read the same definition and the same data",
+            )
+        ]
+    ),
+    "execution_timeout": dt.timedelta(minutes=20),
+}
+DELIVER = Param(
+    False,
+    type="boolean",
+    title="Deliver",
+    description_md="Backfills only: also send what each night writes by e-mail and Slack. Off: it is written and "
+    "nobody gets a message. Scheduled nights always deliver.",
+)
+
+
+def skip_unless_delivered() -> None:
+    """End a task that delivers as skipped in a backfill, unless ``deliver`` is ticked.
+
+    Raises
+    ------
+    AirflowSkipException
+        In such a backfill.
+    """
+    context = get_current_context()
+    if context["dag_run"].run_type == "backfill" and not context["params"]["deliver"]:
+        raise AirflowSkipException("A backfill delivers only when 'deliver' is ticked in its form.")
