@@ -12,7 +12,7 @@ from abtest_lib.report.drawing import draw, size
 from abtest_lib.report.numbers import finite_number, interval_ends, percent, relative_change, signed
 from abtest_lib.report.readable import comparison_of, metric_of, shown_comparisons
 from abtest_lib.report.rows import comparison_row, fences_of, guardrail_row, margin_text, smallest_text
-from abtest_lib.report.text import clean_name, plural, sentence, short_day
+from abtest_lib.report.text import clean_name, listed, plural, sentence, short_day
 
 __all__ = ["chart_data", "draw"]
 
@@ -72,14 +72,16 @@ def _forest(night: Mapping[str, Any]) -> dict[str, Any] | None:
     band = max(fences_of(night), default=0.0) if sections["primary"] else 0.0
     limit = _limit(shown, band)
     left = sum(len(rows) for rows in sections.values()) - len(shown)
+    levels = sorted({row["level"] for row in shown if row["level"]})
     notes = (
+        f"Intervals at {listed(levels)}.",
         f"Shaded: ±{smallest_text(night)}, the smallest effect that matters." if band else "",
         f"{left} more in the full report." if left else "",
     )
     return {
         "name": "forest",
         "title": "Effects of tonight with their intervals, on one scale",
-        "alt": " ".join(filter(None, (*_forest_said(groups, sections), notes[1]))),
+        "alt": " ".join(filter(None, (*_forest_said(groups, sections), notes[0], notes[2]))),
         "scale": "change from control",
         "limit": limit,
         "band": band,
@@ -121,6 +123,7 @@ def _row(row: Mapping[str, Any], metric: Mapping[str, Any], night: Mapping[str, 
         "variant": row["variant"] if night["several"] else "",
         "effect": row["effect"],
         "interval": row["interval"] if row["effect"] else "",
+        "level": row["level"] if row["range"] else "",
         "sign": row["sign"],
         "word": row["word"],
         "tone": row["tone"],
