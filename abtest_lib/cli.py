@@ -32,7 +32,7 @@ environment:
   ABTEST_RESULTS       folder of all results              (or --results; default: results)
   ABTEST_WAREHOUSE     path of the DuckDB file            (or --warehouse)
   ABTEST_SMTP          smtp://USER:PASSWORD@HOST:PORT?security=starttls&sender=ADDRESS
-  ABTEST_SLACK_TOKEN   token of a Slack app with chat:write
+  ABTEST_SLACK_TOKEN   token of a Slack app (chat:write, files:write)
 
 exit status: 0 done; 1 a definition, the warehouse or a delivery failed; 2 wrong use; 3 the data is not complete yet
 """

@@ -83,6 +83,8 @@ def slack_endpoint(environment: Mapping[str, str] = os.environ) -> SlackEndpoint
     'https://slack.com/api/'
     """
     if not environment.get("ABTEST_SLACK_TOKEN"):
-        raise ValueError("ABTEST_SLACK_TOKEN is not set; it must be the token of a Slack app with chat:write.")
+        raise ValueError(
+            "ABTEST_SLACK_TOKEN is not set; it must be the token of a Slack app (chat:write, files:write)."
+        )
     address = environment.get("ABTEST_SLACK_URL")
     return SlackEndpoint(environment["ABTEST_SLACK_TOKEN"], **({"base_url": address} if address else {}))

@@ -244,7 +244,7 @@ def test_delivery_without_settings_names_the_variable(abtest):
     abtest("run", KEY, *NIGHT)
     assert abtest("deliver_email", KEY, *NIGHT)[2][0].startswith("abtest: ABTEST_SMTP is not set to a mail server; ")
     assert abtest("deliver_slack", KEY, *NIGHT)[2] == [
-        "abtest: ABTEST_SLACK_TOKEN is not set; it must be the token of a Slack app with chat:write."
+        "abtest: ABTEST_SLACK_TOKEN is not set; it must be the token of a Slack app (chat:write, files:write)."
     ]
 
 

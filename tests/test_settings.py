@@ -75,4 +75,7 @@ def test_slack_is_the_real_one_unless_another_is_named():
 def test_missing_token_is_told(environment):
     with pytest.raises(ValueError) as caught:
         slack_endpoint(environment)
-    assert str(caught.value) == "ABTEST_SLACK_TOKEN is not set; it must be the token of a Slack app with chat:write."
+    assert (
+        str(caught.value)
+        == "ABTEST_SLACK_TOKEN is not set; it must be the token of a Slack app (chat:write, files:write)."
+    )
