@@ -25,6 +25,7 @@ The same, one step at a time:     abtest collect … ; abtest sample_ratio … ;
                                   abtest guardrails … ; abtest decide … ; abtest report …
 Then, if people are to get it:    abtest deliver_email … ; abtest deliver_slack …
 The digest of every team:         abtest digest --as-of 2026-03-03 --deliver
+Past nights, without a warehouse: abtest replay one_page_checkout
 """
 EPILOG = """\
 environment:
@@ -70,6 +71,18 @@ VERBS = {
     "digest": ("write the digest of each team for a night",
                "One line for each experiment, the most urgent first, to RESULTS/_digest/DATE/TEAM. With --deliver it "
                "is sent to those who subscribe to it, each once; nothing is sent when nothing changed."),
+    "replay": ("compute past nights again from what they kept",
+               "Takes the moments that were collected, not the warehouse, and says of each published night whether it "
+               "comes out the same to the digit with this version of abtest, or what moved; exit status 1 if anything "
+               "did. With --write the reports are written anew: a night that moved gets a revision beside the "
+               "published one and becomes current when that is whole. Nothing is sent."),
+    "verify": ("compare a night with a computation from the raw tables",
+               "Reads the whole history of the experiment and compares it with what nights have kept: counts must be "
+               "equal, moments to the last digits. Exit status 1, and what differs, if they are not. Rows that were "
+               "changed in place are read with `abtest run --reread`."),
+    "cost": ("list what nights have read of the warehouse",
+             "Rows, bytes and seconds by night and source, as they were read. A source that an earlier experiment of "
+             "the night has read costs the next one nothing."),
 }  # fmt: skip
 
 
@@ -111,16 +124,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"abtest {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name, (short, long) in VERBS.items():
-        given = {"list": "", "validate": " one_page_checkout", "digest": " --as-of 2026-03-03 --team payments"}
+        given = {"list": "", "validate": " one_page_checkout", "digest": " --as-of 2026-03-03 --team payments",
+                 "replay": " one_page_checkout --from 2026-02-24", "cost": " --since 2026-03-01"}  # fmt: skip
         given = given.get(name, " one_page_checkout --as-of 2026-03-03")
         description = f"{textwrap.fill(long, 110)}\n\nexample: abtest {name}{given}"
         verb = verbs.add_parser(name, help=short, description=description, epilog=EPILOG, formatter_class=form)
         verb.set_defaults(verb=_VERBS.get(name) or _night_step(name))
         if name == "validate":
             verb.add_argument("experiment", nargs="*", help="keys; all experiments if none is named")
+        elif name == "cost":
+            verb.add_argument("--since", type=_date, metavar="DATE", help="the first night; default: all")
         elif name != "list":
             if name != "digest":
                 verb.add_argument("experiment", help="the experiment's key: the name of its file without .yaml")
+            if name == "replay":
+                _add_range(verb)
+                continue
             verb.add_argument("--as-of", required=True, type=_date, metavar="DATE",
                               help="the night: data before 00:00 UTC of this date, such as 2026-03-03")  # fmt: skip
         if name == "digest":
@@ -128,10 +147,23 @@ def _parser() -> argparse.ArgumentParser:
             which.add_argument("--team", help="only this team; all teams unless given")
             which.add_argument("--no-team", action="store_true", help="only the experiments without a team")
             verb.add_argument("--deliver", action="store_true", help="also send it to those who subscribe to it")
+        if name in ("run", "collect", "outcomes_ready"):
+            verb.add_argument("--accept-incomplete", action="append", default=[], metavar="SOURCE",
+                              help="analyse although this source's last day is not whole; recorded")  # fmt: skip
+        if name in ("run", "collect"):
+            verb.add_argument("--reread", action="store_true",
+                              help="read the experiment's sources anew: rows were changed in place")  # fmt: skip
         if name == "run":
             verb.add_argument("--since", type=_date, metavar="DATE", help="also run the nights from this date on")
         _add_places(verb)
     return parser
+
+
+def _add_range(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--from", dest="since", type=_date, metavar="DATE", help="the first night; default: all")
+    verb.add_argument("--to", dest="until", type=_date, metavar="DATE", help="the last night; default: all")
+    verb.add_argument("--write", action="store_true", help="write the reports anew")
+    _add_places(verb)
 
 
 def _add_places(verb: argparse.ArgumentParser) -> None:
@@ -208,9 +240,12 @@ def _run(options: argparse.Namespace) -> int:
     first = options.since or options.as_of
     if first > options.as_of:
         raise ValueError(f"--since is {first}; it must not be later than --as-of, {options.as_of}.")
+    metrics = definitions.load_catalogue(options.experiments).metrics.values()
     with _warehouse(options) as warehouse:
+        _reread(options, experiment, warehouse)
         for number in range((options.as_of - first).days + 1):
-            night = pipeline.run(experiment, first + dt.timedelta(days=number), warehouse, options.results)
+            day = first + dt.timedelta(days=number)
+            night = pipeline.run(experiment, day, warehouse, options.results, metrics, options.accept_incomplete)
             _print_verdicts(night)
     return 0
 
@@ -229,7 +264,8 @@ def _outcomes_ready(options: argparse.Namespace) -> int:
 
     experiment = definitions.load_experiment(options.experiments, options.experiment)
     with _warehouse(options) as warehouse:
-        waiting = pipeline.outcomes_ready(experiment, options.as_of, warehouse)
+        waiting = pipeline.outcomes_ready(experiment, options.as_of, warehouse, options.results)
+    waiting = pipeline.blocking(experiment, waiting, options.accept_incomplete)
     for one in waiting:
         print(f"{experiment.key}, {options.as_of}: waits for {one.source}: {one.reason}")
     if not waiting:
@@ -241,9 +277,56 @@ def _collect(options: argparse.Namespace) -> int:
     from abtest_lib import pipeline
 
     experiment = definitions.load_experiment(options.experiments, options.experiment)
+    metrics = definitions.load_catalogue(options.experiments).metrics.values()
     with _warehouse(options) as warehouse:
-        print(pipeline.collect(experiment, options.as_of, warehouse, options.results))
+        _reread(options, experiment, warehouse)
+        accepted = options.accept_incomplete
+        print(pipeline.collect(experiment, options.as_of, warehouse, options.results, metrics, accepted))
     return 0
+
+
+def _reread(options: argparse.Namespace, experiment: definitions.Experiment, warehouse) -> None:
+    if options.reread:
+        from abtest_lib.collection import forget_sources
+
+        forget_sources(experiment, warehouse, options.results)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from abtest_lib.verify import verify
+
+    experiment = definitions.load_experiment(options.experiments, options.experiment)
+    metrics = definitions.load_catalogue(options.experiments).metrics.values()
+    with _warehouse(options) as warehouse:
+        found = verify(experiment, options.as_of, warehouse, options.results, metrics)
+    where = f"{experiment.key}, {options.as_of}"
+    if not found.problems:
+        print(f"{where}: equal to the raw tables: {found.rows:,} rows of moments, the largest difference by rounding "
+              f"is {found.largest_difference:.1g} of a spread")  # fmt: skip
+        return 0
+    for problem in found.problems[:20]:
+        print(f"{where}: {problem}")
+    print(f"{where}: {len(found.problems):,} differences. If rows were changed in place, read them anew: "
+          f"abtest run {experiment.key} --as-of {options.as_of} --reread")  # fmt: skip
+    return FAILED
+
+
+def _cost(options: argparse.Namespace) -> int:
+    from abtest_lib.state.store import readings
+
+    rows = [row for row in readings(options.results) if not options.since or row["as_of"] >= str(options.since)]
+    print(f"{'night':12}{'source':20}{'days':>5}{'rows':>15}{'MB':>10}{'seconds':>9}  read by")
+    for as_of, source in sorted({(row["as_of"], row["source"]) for row in rows}):
+        own = [row for row in rows if (row["as_of"], row["source"]) == (as_of, source)]
+        days, by = len({day for row in own for day in row["days"]}), sorted({row["experiment"] for row in own})
+        print(f"{as_of:12}{source:20}{days:5}{_cost_columns(own)}  {', '.join(by)}")
+    print(f"{'all':12}{'':25}{_cost_columns(rows)}")
+    return 0
+
+
+def _cost_columns(rows: list[dict]) -> str:
+    read, size, seconds = (sum(row[name] for row in rows) for name in ("rows", "bytes", "seconds"))
+    return f"{read:15,}{size / 1e6:10,.1f}{seconds:9.1f}"
 
 
 def _warehouse(options: argparse.Namespace):
@@ -314,6 +397,20 @@ def _digest(options: argparse.Namespace) -> int:
     return 0
 
 
+def _replay(options: argparse.Namespace) -> int:
+    from abtest_lib import replay
+
+    if not Path(options.results, options.experiment).is_dir():
+        definitions.load_experiment(options.experiments, options.experiment)  # an unknown key gets its own message
+        raise FileNotFoundError(f"{options.experiment}: {options.results} holds no night of it; run one first.")
+    again = replay.rewrite if options.write else replay.replay
+    status = 0
+    for one in again(options.experiment, options.results, since=options.since, until=options.until):
+        print(f"{options.experiment}, {one.line}")
+        status = FAILED if one.problem or (one.moved and not options.write) else status
+    return status
+
+
 def _deliver_digest(folder: Path, experiments: str) -> None:
     """By each channel that is set up and subscribed to; one that fails keeps the other not back."""
     from abtest_lib import digest_delivery, settings
@@ -345,6 +442,9 @@ _VERBS = {
     "deliver_email": _deliver_email,
     "deliver_slack": _deliver_slack,
     "digest": _digest,
+    "replay": _replay,
+    "verify": _verify,
+    "cost": _cost,
 }
 
 if __name__ == "__main__":

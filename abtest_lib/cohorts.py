@@ -158,6 +158,32 @@ def arms_by_variant(experiment: Experiment, metric: Metric, rows: Sequence[dict]
     return arms | _with_covariate(own) if metric.covariate else arms
 
 
+def whole(rows: Sequence[dict]) -> list[dict]:
+    """The rows that count all units once, without those of the segments.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows of ``moments.parquet``; the rows of each segment add up to those without one.
+
+    Returns
+    -------
+    list of dict
+        In the same order.
+
+    Raises
+    ------
+    KeyError
+        If a row lacks its segment.
+
+    Examples
+    --------
+    >>> whole([{"segment": None, "n": 3}, {"segment": "customers.platform", "n": 2}])
+    [{'segment': None, 'n': 3}]
+    """
+    return [row for row in rows if row["segment"] is None]
+
+
 def merged_days(metric: Metric, rows: Sequence[dict]) -> list[dict]:
     """Merge the cells of each day and variant, so that many looks need not go through all cells.
 

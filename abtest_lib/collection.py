@@ -4,28 +4,48 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from abtest_lib.definitions import Experiment, Metric
+from abtest_lib.cohorts import whole
+from abtest_lib.day_counts import delay_findings
+from abtest_lib.definitions import Experiment, Metric, OutcomeSource, without
 from abtest_lib.errors import DataError
 from abtest_lib.queries import NightQueries
 from abtest_lib.warehouse import Warehouse
 
+if TYPE_CHECKING:
+    from abtest_lib.state import night as state
+    from abtest_lib.state.store import Reading
+
 LATE_SHARE = 0.05  # of a source's rows may come after a lag that is long enough
 LEAST_ROWS = 100  # from which such a share is worth a word
-LONGER_LAGS = (1, 2, 3, 4, 5, 6, 7, 10, 14, 21, 28)
+DAYS = "day of first exposure"
+TRIED_LAGS = (*range(15), 21, 28)
+PERCENTILES = (50, 95, 99)  # of the delay
 
 
 @dataclass(frozen=True)
 class NightData:
-    """What the warehouse said: counts of exposures and of maturity, and moments by cell."""
+    """What the warehouse said: counts of exposures and of maturity, moments by cell, and what was read for them."""
 
     exposure: dict
     moments: list[dict]
+    readings: list[Reading]
 
 
-def read_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse) -> NightData:
+def read_night(
+    experiment: Experiment,
+    as_of: dt.date,
+    warehouse: Warehouse,
+    results_folder: Path | str,
+    catalogue: Iterable[Metric] = (),
+) -> NightData:
     """Read exposures and the moments of every metric, as they were known on that night.
+
+    What earlier nights read is kept below the results, so that a night reads what is new (``abtest_lib.state``).
 
     Parameters
     ----------
@@ -35,11 +55,15 @@ def read_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse) -> 
         Data before 00:00 UTC of this date.
     warehouse : Warehouse
         Open for reading; its sources are complete for the last day.
+    results_folder : path
+        The state lies below it.
+    catalogue : iterable of Metric, optional
+        All metrics of the catalogue: what they need of a source is read along, so that other experiments find it.
 
     Returns
     -------
     NightData
-        ``moments`` are the rows of ``sql/moments.sql`` with the metric's name.
+        ``moments`` are rows of ``moments.parquet``.
 
     Raises
     ------
@@ -48,39 +72,189 @@ def read_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse) -> 
 
     Examples
     --------
-    >>> night = read_night(experiment, dt.date(2026, 3, 3), warehouse)
-    >>> sum(night.exposure["units"].values()) == sum(row["units"] for row in night.moments
+    >>> night = read_night(experiment, dt.date(2026, 3, 3), warehouse, results_folder)
+    >>> sum(night.exposure["units"].values()) == sum(row["units"] for row in whole(night.moments)
     ...                                              if row["metric"] == "conversion")
     True
     """
+    if experiment.units:
+        return _unit_table_night(experiment, as_of, warehouse)
+    from abtest_lib.state import night as state
+    from abtest_lib.state.store import Store
+
     queries = NightQueries(experiment, as_of, warehouse)
-    where = f"{experiment.key}, {as_of}"
     known_by = _known_by(experiment, as_of, queries)
-    problems = _exposure_problems(experiment, queries, known_by)
-    sources, found = _outcome_sources(experiment, queries, known_by)
-    problems += found + _attribute_problems(experiment, queries)
-    units = queries.units(known_by)
-    problems = problems or _variant_problems(experiment, units)
+    store = Store(results_folder, warehouse.name)
+    arguments = (store, experiment, as_of, queries, known_by, maturing_together(experiment), list(catalogue))
+    try:
+        try:
+            found = state.read(*arguments)
+        except state.Suspicious:
+            _refuse(experiment, as_of, _raw_problems(experiment, queries, known_by))
+            state.absolve(store, experiment, queries)  # the raw tables are in order now
+            found = state.read(*arguments)
+        experiment = without(experiment, {one["metric"] for one in found.left_out})
+        delays = _delays(experiment, as_of, found.delays)
+        late = delay_findings(experiment, as_of, found, delays, store)
+    finally:
+        store.close()
+    counts = [_source_counts(experiment, source, found) for source in experiment.outcomes.values()]
+    exposure = _checked_exposure(experiment, as_of, found.units, found.moments, counts, known_by)
+    said = {"delays": delays, "joins": late, "left_out": found.left_out}
+    exposure |= {name: rows for name, rows in said.items() if rows or name == "delays"}
+    return NightData(exposure, found.moments, found.readings)
+
+
+def forget_sources(experiment: Experiment, warehouse: Warehouse, results_folder: Path | str) -> None:
+    """Forget what nights have kept of an experiment's sources, so that the next one reads them anew.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Its rows were changed in place, without a new load time or a word in the load log.
+    warehouse : Warehouse
+        Whose sources.
+    results_folder : path
+        The state lies below it.
+
+    Examples
+    --------
+    >>> forget_sources(experiment, warehouse, results_folder)
+    """
+    from abtest_lib.state.store import Store
+
+    store = Store(results_folder, warehouse.name)
+    if not experiment.units:  # such a table is never kept
+        store.forget(source.name for source in (experiment.exposures, *experiment.outcomes.values()))
+
+
+def recompute_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse) -> NightData:
+    """Read a night from the raw tables alone: the same as ``read_night``, without what earlier nights kept.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        What to read.
+    as_of : date
+        Data before 00:00 UTC of this date.
+    warehouse : Warehouse
+        Open for reading.
+
+    Returns
+    -------
+    NightData
+        Its sources count all rows of their tables, not those of the days that the night needs.
+
+    Raises
+    ------
+    DataError
+        With every broken promise that was found.
+
+    Examples
+    --------
+    >>> whole_history = recompute_night(experiment, dt.date(2026, 3, 3), warehouse)
+    >>> night = read_night(experiment, dt.date(2026, 3, 3), warehouse, results_folder)
+    >>> whole_history.exposure["cells"] == night.exposure["cells"]
+    True
+    """
+    if experiment.units:
+        return _unit_table_night(experiment, as_of, warehouse)
+    queries = NightQueries(experiment, as_of, warehouse)
+    known_by = _known_by(experiment, as_of, queries)
+    _refuse(experiment, as_of, _raw_problems(experiment, queries, known_by))
+    counts = []
+    for source in experiment.outcomes.values():
+        rows = queries.outcome_checks(source, [], known_by[source.name])
+        counts.append({"source": source.name, "rows": rows["outcomes"], "rows_without_unit": rows["null_units"]})
+    moments = [row for group in maturing_together(experiment) for row in queries.moments(group, known_by)]
+    exposure = _checked_exposure(experiment, as_of, queries.units(known_by), moments, counts, known_by)
+
+    def counted(source: OutcomeSource, lags: list[int], start: dt.date, end: dt.date) -> list[dict]:
+        return queries.delays(source, lags, start, end, known_by[source.name])
+
+    return NightData(exposure | {"delays": _delays(experiment, as_of, counted)}, moments, [])
+
+
+def _unit_table_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse) -> NightData:
+    """A night whose units and outcomes stand in one table, which is read anew each night."""
+    from abtest_lib.unit_tables import UnitTable
+
+    units, moments = UnitTable(experiment, as_of, warehouse).read()
+    rows = sum(row["units"] for row in whole(units))
+    counts = [{"source": experiment.units.name, "rows": rows, "rows_without_unit": 0}]
+    read_at = dt.datetime(as_of.year, as_of.month, as_of.day) + dt.timedelta(hours=experiment.loaded_within_hours)
+    exposure = _checked_exposure(experiment, as_of, units, moments, counts, {experiment.units.name: read_at})
+    return NightData(exposure | {"delays": []}, moments, [])
+
+
+def _refuse(experiment: Experiment, as_of: dt.date, problems: list[str]) -> None:
     if problems:
-        raise DataError("\n".join(f"{where}: {problem}" for problem in problems))
-    moments = [
-        {"metric": metric.name, **row}
-        for metric in experiment.metrics.values()
-        for row in queries.moments(metric, known_by)
+        raise DataError("\n".join(f"{experiment.key}, {as_of}: {problem}" for problem in problems))
+
+
+def _raw_problems(experiment: Experiment, queries: NightQueries, known_by: Mapping[str, dt.datetime]) -> list[str]:
+    """Every promise that the raw tables break."""
+    return [
+        *_exposure_problems(experiment, queries, known_by),
+        *_outcome_problems(experiment, queries, known_by),
+        *_attribute_problems(experiment, queries),
     ]
-    problems = [problem for metric in experiment.metrics.values() for problem in _null_problems(metric, moments)]
-    if problems:
-        raise DataError("\n".join(f"{where}: {problem}" for problem in problems))
-    exposure = _exposure(experiment, units, moments, sources, known_by)
-    return NightData(exposure | {"delays": _delays(experiment, queries, known_by)}, moments)
 
 
-def _known_by(experiment: Experiment, as_of: dt.date, queries: NightQueries) -> dt.datetime:
-    """The moment whose knowledge the night has: rows loaded later belong to a later night, also in a backfill."""
+def _checked_exposure(
+    experiment: Experiment,
+    as_of: dt.date,
+    units: list[dict],
+    moments: list[dict],
+    counts: list[dict],
+    known_by: Mapping[str, dt.datetime],
+) -> dict:
+    _refuse(experiment, as_of, _variant_problems(experiment, units))
+    nulls = [problem for metric in experiment.metrics.values() for problem in _null_problems(metric, moments)]
+    _refuse(experiment, as_of, nulls)
+    return _exposure(experiment, units, moments, counts, known_by)
+
+
+def _source_counts(experiment: Experiment, source: OutcomeSource, found: state.Found) -> dict:
+    """Rows of a source on the days that the night needs."""
+    days = found.counts[source.name].values()
+    return {"source": source.name, **{name: sum(day[name] for day in days) for name in ("rows", "rows_without_unit")}}
+
+
+def maturing_together(experiment: Experiment) -> list[list[Metric]]:
+    """Which metrics count the same units on every night, so that one statement can read them?
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Its metrics are grouped by the days until a unit is mature.
+
+    Returns
+    -------
+    list of list of Metric
+        Fastest first.
+
+    Examples
+    --------
+    >>> [[metric.name for metric in group] for group in maturing_together(experiment)]
+    [['conversion', 'revenue_per_user', 'order_value', 'page_latency_ms', 'support_contact_rate']]
+    """
+    groups: dict[int, list[Metric]] = {}
+    for metric in experiment.metrics.values():
+        groups.setdefault(metric.maturity_days, []).append(metric)
+    return [groups[days] for days in sorted(groups)]
+
+
+def _known_by(experiment: Experiment, as_of: dt.date, queries: NightQueries) -> dict[str, dt.datetime]:
+    """By source, the moment whose knowledge the night has: rows loaded later belong to a later night.
+
+    It depends on the source and the night alone, so all experiments know the same rows.
+    """
+    sources = [experiment.exposures.name, *experiment.outcomes]
     if experiment.load_log:
-        sources = [experiment.exposures.name, *experiment.outcomes]
-        return max(queries.complete_at(name, experiment.load_log) for name in sources)
-    return dt.datetime(as_of.year, as_of.month, as_of.day) + dt.timedelta(hours=experiment.loaded_within_hours)
+        return {name: queries.complete_at(name, experiment.load_log) for name in sources}
+    midnight = dt.datetime(as_of.year, as_of.month, as_of.day)
+    return dict.fromkeys(sources, midnight + dt.timedelta(hours=experiment.loaded_within_hours))
 
 
 def _counted(counts: dict, words: dict[str, str], source: str, table: str) -> list[str]:
@@ -93,8 +267,9 @@ def _counted(counts: dict, words: dict[str, str], source: str, table: str) -> li
     ]
 
 
-def _exposure_problems(experiment: Experiment, queries: NightQueries, known_by: dt.datetime) -> list[str]:
-    source, counts = experiment.exposures, queries.exposure_checks(known_by)
+def _exposure_problems(experiment: Experiment, queries: NightQueries, known_by: Mapping[str, dt.datetime]) -> list[str]:
+    source = experiment.exposures
+    counts = queries.exposure_checks(known_by[source.name])
     if not counts["exposures"]:
         return [
             f"source {source.name}: '{source.table}' has no exposures of '{experiment.key}' before this night; "
@@ -130,22 +305,18 @@ def _load_words(column: str | None) -> dict[str, str]:
     return {"null_loads": f"have no {column}, so no night knows them; load it, or leave loaded_at out of sources.yaml."}
 
 
-def _outcome_sources(
-    experiment: Experiment, queries: NightQueries, known_by: dt.datetime
-) -> tuple[list[dict], list[str]]:
-    """Rows and rows without unit of each outcome source, and the problems."""
-    sources, problems = [], []
+def _outcome_problems(experiment: Experiment, queries: NightQueries, known_by: Mapping[str, dt.datetime]) -> list[str]:
+    problems = []
     for source in experiment.outcomes.values():
         parts = [part for metric in experiment.metrics.values() for part in metric.parts]
         values = sorted({part.value for part in parts if part.source == source.name and part.value})
-        counts = queries.outcome_checks(source, values, known_by)
+        counts = queries.outcome_checks(source, values, known_by[source.name])
         words = {"null_times": f"have no {source.occurred_at}; every outcome must have a time.",
                  **_time_words(source.occurred_at), **_load_words(source.loaded_at)}  # fmt: skip
         for number, value in enumerate(values):
             words[f"not_finite_{number}"] = f"have a value of {value} that is NaN or infinite; correct the load."
         problems += _counted(counts, words, source.name, source.table)
-        sources.append({"source": source.name, "rows": counts["outcomes"], "rows_without_unit": counts["null_units"]})
-    return sources, problems
+    return problems
 
 
 def _attribute_problems(experiment: Experiment, queries: NightQueries) -> list[str]:
@@ -181,7 +352,7 @@ def _variant_problems(experiment: Experiment, units: list[dict]) -> list[str]:
 
 
 def _null_problems(metric: Metric, moments: list[dict]) -> list[str]:
-    rows = [row for row in moments if row["metric"] == metric.name]
+    rows = [row for row in whole(moments) if row["metric"] == metric.name]
     columns = ("null_rows", "denominator_null_rows")
     problems = []
     for column, part in zip(columns, metric.parts, strict=False):
@@ -199,19 +370,24 @@ def _null_problems(metric: Metric, moments: list[dict]) -> list[str]:
 
 
 def _exposure(
-    experiment: Experiment, units: list[dict], moments: list[dict], sources: list[dict], known_by: dt.datetime
+    experiment: Experiment,
+    units: list[dict],
+    moments: list[dict],
+    sources: list[dict],
+    known_by: Mapping[str, dt.datetime],
 ) -> dict:
-    inside = [row for row in units if row["in_dates"]]
+    cells = [row for row in units if row["in_dates"]]
+    inside = whole(cells)
     days = [row["exposed_on"] for row in inside]
     exposed = _by_variant(experiment, inside, "units")
     return {
         "units": exposed,
         "crossovers": _by_variant(experiment, [row for row in inside if row["crossover"]], "units"),
-        "cells": _cells(experiment, inside),
-        "outside_dates": sum(row["units"] for row in units if not row["in_dates"]),
+        "cells": _cells(experiment, cells),
+        "outside_dates": sum(row["units"] for row in whole(units) if not row["in_dates"]),
         "first_on": str(min(days)),
         "last_on": str(max(days)),
-        "known_by": known_by.isoformat(),
+        "known_by": max(known_by.values()).isoformat(),
         "sources": sources,
         "maturity": [_maturity(experiment, metric, exposed, moments) for metric in experiment.metrics.values()],
     }
@@ -219,19 +395,20 @@ def _exposure(
 
 def _cells(experiment: Experiment, units: list[dict]) -> dict[str, dict[str, dict[str, int]]]:
     """Units by segment attribute or day of exposure, cell and variant: where to look when the sample ratio fails."""
-    columns = {segment.attribute: f"segment_{number}" for number, segment in enumerate(experiment.segments)}
-    columns["day of first exposure"] = "exposed_on"
+    everyone = [{**row, "segment": DAYS, "value": str(row["exposed_on"])} for row in whole(units)]
+    dimensions = [segment.attribute for segment in experiment.segments]
     return {
         dimension: {
-            str(cell): _by_variant(experiment, [row for row in units if row[column] == cell], "units")
-            for cell in sorted({row[column] for row in units})
+            value: _by_variant(experiment, [row for row in rows if row["value"] == value], "units")
+            for value in sorted({row["value"] for row in rows})
         }
-        for dimension, column in columns.items()
+        for dimension in [*dimensions, DAYS]
+        if (rows := [row for row in (*units, *everyone) if row["segment"] == dimension])
     }
 
 
 def _maturity(experiment: Experiment, metric: Metric, exposed: dict[str, int], moments: list[dict]) -> dict:
-    rows = [row for row in moments if row["metric"] == metric.name]
+    rows = [row for row in whole(moments) if row["metric"] == metric.name]
     matured, valued = _by_variant(experiment, rows, "units"), _by_variant(experiment, rows, "n")
     return {
         "metric": metric.name,
@@ -246,10 +423,11 @@ def _maturity(experiment: Experiment, metric: Metric, exposed: dict[str, int], m
     }
 
 
-def _delays(experiment: Experiment, queries: NightQueries, known_by: dt.datetime) -> list[dict]:
-    """How many rows come after the lag of each metric that reads them, and which lag would do.
+def _delays(experiment: Experiment, as_of: dt.date, counted: Callable) -> list[dict]:
+    """How late rows come, how many after the lag of each metric that reads them, and which lag would do.
 
-    A row that has not come yet is not seen, so the share is at least what is said here.
+    Those of four weeks that ended a week before the lag; a row that has not come yet is not seen, so the share is at
+    least what is said here.
     """
     pairs = dict.fromkeys((part.source, part.lag_days) for m in experiment.metrics.values() for part in m.parts)
     found = []
@@ -257,15 +435,18 @@ def _delays(experiment: Experiment, queries: NightQueries, known_by: dt.datetime
         source = experiment.outcomes[name]
         if not source.loaded_at:
             continue
-        longer = [days for days in LONGER_LAGS if days > lag_days]
-        counts = queries.delays(source, lag_days, longer, known_by)
-        rows = counts["known_rows"]
+        end = as_of - dt.timedelta(days=lag_days + 7)
+        lags = sorted({lag_days, *TRIED_LAGS})
+        days = counted(source, lags, end - dt.timedelta(days=28), end)
+        rows = sum(day["rows"] for day in days)
         if rows < LEAST_ROWS:
             continue
-        late = dict(zip(longer, (counts[f"late_{i}"] for i in range(len(longer))), strict=True))
-        enough = next((days for days, count in late.items() if count <= LATE_SHARE * rows), None)
-        found.append({"source": name, "lag_days": lag_days, "rows": rows, "late_share": counts["late_rows"] / rows,
-                      "enough_days": lag_days if counts["late_rows"] <= LATE_SHARE * rows else enough})  # fmt: skip
+        late = {lag: sum(day["late"][lag] for day in days) for lag in lags}
+        enough = next((lag for lag in lags if lag >= lag_days and late[lag] <= LATE_SHARE * rows), None)
+        within = {f"p{one}_days": next((lag for lag in lags if 100 * late[lag] <= (100 - one) * rows), None)
+                  for one in PERCENTILES}  # fmt: skip
+        found.append({"source": name, "lag_days": lag_days, "rows": rows, "late_share": late[lag_days] / rows,
+                      "enough_days": enough, **within})  # fmt: skip
     return found
 
 

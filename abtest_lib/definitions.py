@@ -9,8 +9,8 @@ import datetime as dt
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,6 +34,17 @@ class ExposureSource:
     variant: str
     exposed_at: str
     loaded_at: str | None
+    look_back_days: int = 0
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """When a night waits for an outcome source, and what the report warns of; see ``abtest_lib.completeness``."""
+
+    least_share: float = 0.6
+    most_nulls: float = 0.2
+    least_join_share: float = 0.5
+    same_join: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,9 @@ class OutcomeSource:
     unit: str
     occurred_at: str
     loaded_at: str | None
+    look_back_days: int = 0
+    # Not part of what is read: with other rules the kept partitions stay.
+    completeness: Completeness | None = field(default_factory=Completeness, repr=False)
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,17 @@ class AttributeSource:
 
 
 @dataclass(frozen=True)
+class UnitSource:
+    """A table with one row a unit that holds its variant and all that was measured, such as an export."""
+
+    name: str
+    table: str
+    unit: str
+    variant: str
+    exposed_at: str | None
+
+
+@dataclass(frozen=True)
 class LoadLog:
     """The table in which the loader states that a day of a source is complete."""
 
@@ -64,6 +89,14 @@ class LoadLog:
     source: str
     data_on: str
     loaded_at: str
+
+
+@dataclass(frozen=True)
+class NightLimit:
+    """The most that a night may read of the warehouse, over all experiments; None is no limit."""
+
+    megabytes: int | None = None
+    seconds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +192,8 @@ class Catalogue:
     loaded_within_hours: int
     alerts: Recipients
     metrics: dict[str, Metric]
+    units: dict[str, UnitSource]
+    night_limit: NightLimit
 
 
 @dataclass(frozen=True)
@@ -184,12 +219,14 @@ class Experiment:
     minimum_days: int
     notify: Recipients
     alerts: Recipients
-    exposures: ExposureSource
+    exposures: ExposureSource | None
     outcomes: dict[str, OutcomeSource]
     attributes: dict[str, AttributeSource]
     metrics: dict[str, Metric]
     load_log: LoadLog | None
     loaded_within_hours: int
+    units: UnitSource | None = None
+    night_limit: NightLimit = NightLimit()
 
     @property
     def treatments(self) -> tuple[str, ...]:
@@ -226,13 +263,47 @@ class Experiment:
 
     @property
     def sha256(self) -> str:
-        """Fingerprint of all that the numbers depend on: not of titles, owners and recipients."""
-        words = {"title", "hypothesis", "owner", "team", "notify", "alerts", "description"}
-        return hashlib.sha256(json.dumps(_without(self.as_json(), words), sort_keys=True).encode()).hexdigest()
+        """Fingerprint of all that the numbers depend on: not of titles, recipients and what a night waits for."""
+        words = {"title", "hypothesis", "owner", "team", "notify", "alerts", "description", "completeness"}
+        numbers = _without(self.as_json(), {*words, "night_limit"})
+        return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()
 
     def as_json(self) -> dict:
         """The definition as plain values for ``definition.json``."""
         return json.loads(json.dumps(asdict(self), default=str))
+
+
+def without(experiment: Experiment, metrics: Collection[str]) -> Experiment:
+    """Leave secondary metrics out of an experiment, and the sources that only they read.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Whole.
+    metrics : collection of str
+        Names of secondary metrics.
+
+    Returns
+    -------
+    Experiment
+        The same one where none is named.
+
+    Examples
+    --------
+    >>> experiment = load_experiment("experiments", "one_page_checkout")
+    >>> without(experiment, {"order_value"}).secondary
+    ('revenue_per_user',)
+    """
+    if not metrics:
+        return experiment
+    kept = {name: metric for name, metric in experiment.metrics.items() if name not in metrics}
+    sources = {part.source for metric in kept.values() for part in metric.parts}
+    return replace(
+        experiment,
+        metrics=kept,
+        secondary=tuple(name for name in experiment.secondary if name not in metrics),
+        outcomes={name: source for name, source in experiment.outcomes.items() if name in sources},
+    )
 
 
 def _without(value, keys):
@@ -374,12 +445,13 @@ def experiment_from_json(document: Mapping) -> Experiment:
     >>> experiment_from_json(experiment.as_json()) == experiment
     True
     """
-    missing = {field.name for field in fields(Experiment)} - set(document)
+    missing = {field.name for field in fields(Experiment) if field.default is MISSING} - set(document)
     if missing:
         raise ValueError(f"document lacks {', '.join(sorted(missing))}; it was written by another version")
     named = {
-        "exposures": ExposureSource(**document["exposures"]),
-        "outcomes": {name: OutcomeSource(**source) for name, source in document["outcomes"].items()},
+        "exposures": ExposureSource(**document["exposures"]) if document["exposures"] else None,
+        "units": UnitSource(**document["units"]) if document.get("units") else None,
+        "outcomes": {name: _outcome_from_json(source) for name, source in document["outcomes"].items()},
         "attributes": {name: AttributeSource(**source) for name, source in document["attributes"].items()},
         "load_log": LoadLog(**document["load_log"]) if document["load_log"] else None,
         "metrics": {name: _metric_from_json(metric) for name, metric in document["metrics"].items()},
@@ -389,10 +461,16 @@ def experiment_from_json(document: Mapping) -> Experiment:
         "secondary": tuple(document["secondary"]),
         "starts_on": dt.date.fromisoformat(document["starts_on"]),
         "ends_on": dt.date.fromisoformat(document["ends_on"]),
+        "night_limit": NightLimit(**document.get("night_limit", {})),
     }
     for who in ("notify", "alerts"):
         named[who] = Recipients(tuple(document[who]["email"]), document[who]["slack"])
     return Experiment(**{**document, **named})
+
+
+def _outcome_from_json(document: Mapping) -> OutcomeSource:
+    rules = document.get("completeness", asdict(Completeness()))
+    return OutcomeSource(**{**document, "completeness": rules and Completeness(**rules)})
 
 
 def _metric_from_json(document: Mapping) -> Metric:
@@ -415,8 +493,11 @@ def _read_catalogue(folder: Path, _stamp: tuple) -> tuple[Catalogue | None, tupl
     metrics = read_mapping(folder / METRICS_FILE, problems)
     if sources is None or metrics is None:
         return None, tuple(problems)
-    exposures = {name: _exposure_source(name, source) for name, source in sources.named_mappings("exposures")}
-    outcomes = {name: _outcome_source(name, source) for name, source in sources.named_mappings("outcomes")}
+    units = {name: _unit_source(name, source) for name, source in sources.named_mappings("units", required=False)}
+    exposures, outcomes = (
+        {name: read(name, source) for name, source in sources.named_mappings(key, required=not units)}
+        for key, read in (("exposures", _exposure_source), ("outcomes", _outcome_source))
+    )
     attributes = {
         name: AttributeSource(name, source.text("table", form=TABLE), source.text("unit", form=COLUMN))
         for name, source in sources.named_mappings("attributes", required=False)
@@ -428,22 +509,53 @@ def _read_catalogue(folder: Path, _stamp: tuple) -> tuple[Catalogue | None, tupl
     )
     hours = sources.whole("loaded_within_hours", default=24, least=0)
     alerts = _recipients(sources.mapping("alerts", required=False))
-    read = _metrics(dict(metrics.items()), outcomes, attributes)
+    limit = sources.mapping("night_limit", required=False)
+    most = {name: limit.whole(name, least=1) for name in ("megabytes", "seconds") if limit and name in limit}
+    night_limit = NightLimit(**most)
+    sources.check_once("outcomes, attributes and units", [n for n in (*outcomes, *attributes) if n in units] + [*units])
+    read = _metrics(dict(metrics.items()), outcomes, attributes, units)
     sources.close()
     metrics.close()
-    return Catalogue(exposures, outcomes, attributes, load_log, hours, alerts, read), tuple(problems)
+    catalogue = Catalogue(exposures, outcomes, attributes, load_log, hours, alerts, read, units, night_limit)
+    return catalogue, tuple(problems)
 
 
 def _exposure_source(name: str, source: Fields) -> ExposureSource:
     columns = {key: source.text(key, form=COLUMN) for key in ("experiment", "unit", "variant", "exposed_at")}
     loaded_at = source.text("loaded_at", form=COLUMN, required=False)
-    return ExposureSource(name, source.text("table", form=TABLE), **columns, loaded_at=loaded_at)
+    return ExposureSource(name, source.text("table", form=TABLE), **columns, loaded_at=loaded_at,
+                          look_back_days=_look_back(source, loaded_at))  # fmt: skip
 
 
 def _outcome_source(name: str, source: Fields) -> OutcomeSource:
     columns = {key: source.text(key, form=COLUMN) for key in ("unit", "occurred_at")}
     loaded_at = source.text("loaded_at", form=COLUMN, required=False)
-    return OutcomeSource(name, source.text("table", form=TABLE), **columns, loaded_at=loaded_at)
+    return OutcomeSource(name, source.text("table", form=TABLE), **columns, loaded_at=loaded_at,
+                         look_back_days=_look_back(source, loaded_at), completeness=_completeness(source))  # fmt: skip
+
+
+def _completeness(source: Fields) -> Completeness | None:
+    """The rules of a source; none for the word off."""
+    if "completeness" not in source:
+        return Completeness()
+    found = source.word_or_mapping("completeness", "off")
+    if found is None or isinstance(found, str):
+        return None
+    plain = Completeness()
+    shares = {name: found.number(name, above=0, below=1, default=getattr(plain, name))
+              for name in ("least_share", "most_nulls", "least_join_share")}  # fmt: skip
+    return Completeness(**shares, same_join=found.flag("same_join", default=False))
+
+
+def _look_back(source: Fields, loaded_at: str | None) -> int:
+    """Days whose rows are read anew on every night; a load time says by itself which days have changed."""
+    return source.whole("look_back_days", default=0 if loaded_at else 3, least=0)
+
+
+def _unit_source(name: str, source: Fields) -> UnitSource:
+    columns = {key: source.text(key, form=COLUMN) for key in ("unit", "variant")}
+    exposed_at = source.text("exposed_at", form=COLUMN, required=False)
+    return UnitSource(name, source.text("table", form=TABLE), **columns, exposed_at=exposed_at)
 
 
 def _recipients(found: Fields | None) -> Recipients:
@@ -452,14 +564,16 @@ def _recipients(found: Fields | None) -> Recipients:
     return Recipients(found.emails("email"), found.text("slack", form=CHANNEL, required=False))
 
 
-def _metrics(found: Mapping[str, Fields], outcomes: dict, attributes: dict) -> dict[str, Metric]:
+def _metrics(found: Mapping[str, Fields], outcomes: dict, attributes: dict, units: dict) -> dict[str, Metric]:
     """All metrics; ratios after the others, whose sums they divide."""
     kinds = {}
     for name, fields_of in found.items():
         fields_of.check_name(name)
         kinds[name] = fields_of.choice("kind", ("proportion", "mean", "count", "retention", "ratio"))
     read = {
-        name: _metric(name, kinds[name], fields_of, outcomes, attributes)
+        name: _unit_metric(name, kinds[name], fields_of, units)
+        if fields_of.peek("source") in [*units]
+        else _metric(name, kinds[name], fields_of, outcomes, attributes)
         for name, fields_of in found.items()
         if kinds[name] != "ratio"
     }
@@ -493,6 +607,36 @@ def _ratio(name: str, found: Fields, sums: Mapping[str, Metric]) -> Metric:
         nulls="refuse",
         unit=found.text("unit", required=False),
         **sides,
+    )
+
+
+def _unit_metric(name: str, kind: str | None, found: Fields, units: dict) -> Metric:
+    """A column of a table with one row a unit: there is no window, and nothing to filter or add up."""
+    source = found.text("source")
+    if kind == "retention":
+        found.problem("kind", f"is retention, but '{source}' has one row a unit and no times; take proportion")
+    for key in ("aggregate", "where", "delay_days", "window_days", "lag_days"):
+        found.refuse(key, f"is given, but '{source}' has one row a unit with the value itself; leave it out")
+    covariate = _attribute(found, "covariate", {source: units[source]}, required=False)
+    if covariate and kind == "proportion":
+        found.problem("covariate", "is given, but it must stand with kind mean or count, not proportion; leave it out")
+    return Metric(
+        name=name,
+        title=found.text("title"),
+        description=found.text("description", default=""),
+        owner=found.text("owner", default=""),
+        kind=kind,
+        source=source,
+        value=found.text("value", form=COLUMN),
+        aggregate="sum",
+        where=(),
+        delay_days=0,
+        window_days=0,
+        lag_days=0,
+        better=found.choice("better", ("higher", "lower")),
+        nulls=found.choice("nulls", ("refuse", "drop", "zero"), default="refuse"),
+        unit=found.text("unit", required=False),
+        covariate=covariate and Covariate(*covariate),
     )
 
 
@@ -536,13 +680,17 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
     secondary = found.references("secondary", metric_names, "a metric of metrics.yaml")
     guardrails = tuple(_guardrail(item, metric_names) for item in found.mappings("guardrails"))
     found.check_once("primary, secondary and guardrails", [*primary, *secondary, *(g.metric for g in guardrails)])
-    segments = tuple(s for item in found.mappings("segments") if (s := _segment(item, catalogue.attributes)))
-    found.check_once("segments", [segment.attribute for segment in segments])
     used = {name: metric_names[name] for name in (*primary, *secondary, *(g.metric for g in guardrails))
             if name in metric_names}  # fmt: skip
+    units = _units(found, used, catalogue.units)
+    if units and not units.exposed_at and looks != "horizon":
+        why = f"'{units.name}' has no exposed_at, so that all its units are complete at once"
+        found.problem("looks", f"is {looks}, but {why}; leave looks out, or give exposed_at in sources.yaml")
+    attributes = {units.name: units} if units else catalogue.attributes
+    segments = tuple(s for item in found.mappings("segments") if (s := _segment(item, attributes)))
+    found.check_once("segments", [segment.attribute for segment in segments])
     covariates = [metric.covariate for metric in used.values() if metric.covariate]
-    only = next(iter(catalogue.exposures)) if len(catalogue.exposures) == 1 else None
-    exposures = found.reference("exposures", catalogue.exposures, "an exposure source of sources.yaml", default=only)
+    exposures = None if units else _exposures(found, catalogue)
     experiment = Experiment(
         key=key,
         title=found.text("title"),
@@ -564,19 +712,40 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
         notify=_recipients(found.mapping("notify", required=False)),
         alerts=catalogue.alerts,
         exposures=catalogue.exposures.get(exposures),
+        units=units,
         outcomes={
             part.source: catalogue.outcomes[part.source]
             for metric in used.values()
             for part in metric.parts
-            if part.source in catalogue.outcomes
+            if part.source in catalogue.outcomes and not units
         },
-        attributes={s.source: catalogue.attributes[s.source] for s in (*segments, *covariates)},
+        attributes={} if units else {s.source: catalogue.attributes[s.source] for s in (*segments, *covariates)},
         metrics=used,
         load_log=catalogue.load_log,
         loaded_within_hours=catalogue.loaded_within_hours,
+        night_limit=catalogue.night_limit,
     )
     found.close()
     return experiment
+
+
+def _exposures(found: Fields, catalogue: Catalogue) -> str | None:
+    only = next(iter(catalogue.exposures)) if len(catalogue.exposures) == 1 else None
+    return found.reference("exposures", catalogue.exposures, "an exposure source of sources.yaml", default=only)
+
+
+def _units(found: Fields, used: Mapping[str, Metric], units: Mapping[str, UnitSource]) -> UnitSource | None:
+    """The unit-level table that all metrics read; None when they read events."""
+    sources = {part.source: metric.name for metric in used.values() for part in metric.parts}
+    names = [name for name in sources if name in units]
+    if not names:
+        return None
+    for other in sources:
+        if other != names[0]:
+            apart = f"which has one row a unit, but '{sources[other]}' reads '{other}'"
+            found.problem("primary", f"stands with metrics of '{names[0]}', {apart}; take all metrics from one of them")
+    found.refuse("exposures", f"is given, but '{names[0]}' holds the units' variants; leave it out")
+    return units[names[0]]
 
 
 def _looks(found: Fields, starts_on: dt.date | None, ends_on: dt.date | None) -> tuple[str, int]:
@@ -612,6 +781,9 @@ def _attribute(found: Fields, key: str, attributes: Mapping, *, required: bool =
     if attribute is None:
         return None
     if source not in attributes or not COLUMN[0].fullmatch(column):
-        found.problem(key, f"is '{attribute}'; it must be SOURCE.COLUMN with an attribute source of sources.yaml")
+        tables = [name for name, one in attributes.items() if isinstance(one, UnitSource)]
+        any_source = "SOURCE.COLUMN with an attribute source of sources.yaml"
+        what = f"a column of the same table, {tables[0]}.COLUMN" if tables else any_source
+        found.problem(key, f"is '{attribute}'; it must be {what}")
         return None
     return source, column

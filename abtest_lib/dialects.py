@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -71,6 +72,104 @@ def numbered(sql: str, dialect: str, values: Mapping) -> tuple[str, list]:
     return text, [values[name] for name in names]
 
 
+def named(sql: str, dialect: str, values: Mapping) -> tuple[str, dict]:
+    """Put a statement into another engine's dialect with named parameters, days and moments bound as texts.
+
+    A client may shift a moment without a zone by the time zone of its process; as a text that the statement casts, it
+    stays what it is.
+
+    Parameters
+    ----------
+    sql : str
+        In DuckDB's dialect, with named parameters.
+    dialect : str
+        A dialect of sqlglot that names its parameters.
+    values : mapping
+        By name; moments without a zone are in UTC.
+
+    Returns
+    -------
+    tuple of str and dict
+        The statement and its values.
+
+    Raises
+    ------
+    ValueError
+        If the statement cannot be said in that dialect.
+
+    Examples
+    --------
+    >>> named("SELECT 1 FROM orders WHERE paid_at < $as_of", "spark", {"as_of": dt.datetime(2026, 2, 8)})
+    ('SELECT 1 FROM orders WHERE paid_at < CAST(:as_of AS TIMESTAMP_NTZ)', {'as_of': '2026-02-08T00:00:00'})
+    """
+    casts, texts = {}, dict(values)
+    for name, value in values.items():
+        if isinstance(value, dt.datetime):
+            if value.tzinfo:
+                value = value.astimezone(dt.UTC).replace(tzinfo=None)
+            casts[name], texts[name] = "TIMESTAMPNTZ", value.isoformat()
+        elif isinstance(value, dt.date):
+            casts[name], texts[name] = "DATE", value.isoformat()
+    return _with_casts(sql, dialect, tuple(sorted(casts.items()))), texts
+
+
+def tables_in(sql: str) -> list[str]:
+    """Name the tables that a statement reads, and its common table expressions.
+
+    Parameters
+    ----------
+    sql : str
+        In DuckDB's dialect.
+
+    Returns
+    -------
+    list of str
+        Each once, with its schema if it has one.
+
+    Raises
+    ------
+    ValueError
+        If it is no statement.
+
+    Examples
+    --------
+    >>> tables_in('SELECT 1 FROM "shop"."orders" INNER JOIN customers ON TRUE')
+    ['shop.orders', 'customers']
+    """
+    from sqlglot import exp
+
+    found = (".".join(part.name for part in table.parts) for table in _parsed(sql).find_all(exp.Table, bfs=False))
+    return list(dict.fromkeys(found))
+
+
+def is_query(sql: str) -> bool:
+    """Does a statement only read?
+
+    Parameters
+    ----------
+    sql : str
+        In DuckDB's dialect.
+
+    Returns
+    -------
+    bool
+        False for whatever changes a table.
+
+    Raises
+    ------
+    ValueError
+        If it is no statement.
+
+    Examples
+    --------
+    >>> is_query("SELECT 1 AS one"), is_query("DELETE FROM orders")
+    (True, False)
+    """
+    from sqlglot import exp
+
+    return isinstance(_parsed(sql), exp.Query)
+
+
 @lru_cache(maxsize=256)
 def _translated(sql: str, dialect: str) -> str:
     return _parsed(sql).sql(dialect=dialect, unsupported_level=_raising())
@@ -88,6 +187,17 @@ def _numbered(sql: str, dialect: str) -> tuple[str, list[str]]:
             names.append(name)
         parameter.replace(exp.Parameter(this=exp.Literal.number(names.index(name) + 1)))
     return tree.sql(dialect=dialect, unsupported_level=_raising()), names
+
+
+@lru_cache(maxsize=256)
+def _with_casts(sql: str, dialect: str, casts: tuple[tuple[str, str], ...]) -> str:
+    from sqlglot import exp
+
+    tree, kinds = _parsed(sql).copy(), dict(casts)
+    for parameter in list(tree.find_all(exp.Parameter, exp.Placeholder)):
+        if kind := kinds.get(parameter.name):
+            parameter.replace(exp.cast(parameter.copy(), kind))
+    return tree.sql(dialect=dialect, unsupported_level=_raising())
 
 
 @lru_cache(maxsize=256)

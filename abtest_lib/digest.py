@@ -206,7 +206,7 @@ def _waiting(store: Path, experiment: Experiment, night: dt.date, warehouse: Any
     from abtest_lib import pipeline
 
     try:
-        late = pipeline.outcomes_ready(experiment, night, warehouse)
+        late = pipeline.outcomes_ready(experiment, night, warehouse, store)
     except (DataError, OSError) as error:
         return (("", str(error)),)
     if late:

@@ -10,13 +10,19 @@ import datetime as dt
 import io
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from abtest_lib import __version__, results
-from abtest_lib.definitions import Experiment, experiment_from_json
+from abtest_lib.definitions import Experiment, Metric, experiment_from_json, without
 from abtest_lib.errors import DataError
 from abtest_lib.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from abtest_lib.cells import Cells
+    from abtest_lib.state.store import Reading
 
 log = logging.getLogger(__name__)  # Airflow shows it in the log of the task
 
@@ -29,13 +35,19 @@ class Withheld(Exception):
 
 @dataclass(frozen=True)
 class Waiting:
-    """A source that is not complete for the last day of data, and how that shows."""
+    """A source that is not complete for the last day of data, and how that shows.
+
+    ``incomplete``: its day is there, but unlike those before it; only this can be accepted.
+    """
 
     source: str
     reason: str
+    incomplete: bool = field(default=False, repr=False)
 
 
-def outcomes_ready(experiment: Experiment, as_of: dt.date, warehouse: Warehouse) -> list[Waiting]:
+def outcomes_ready(
+    experiment: Experiment, as_of: dt.date, warehouse: Warehouse, results_folder: Path | str | None = None
+) -> list[Waiting]:
     """Which sources are not yet complete for the last day of data?
 
     Parameters
@@ -46,6 +58,8 @@ def outcomes_ready(experiment: Experiment, as_of: dt.date, warehouse: Warehouse)
         The night reads data before 00:00 UTC of this date.
     warehouse : Warehouse
         Open for reading.
+    results_folder : path, optional
+        Counts of days are kept below it; without it they are asked anew.
 
     Returns
     -------
@@ -61,25 +75,80 @@ def outcomes_ready(experiment: Experiment, as_of: dt.date, warehouse: Warehouse)
     --------
     >>> outcomes_ready(experiment, dt.date(2026, 3, 3), warehouse)
     []
-    >>> outcomes_ready(experiment, dt.date(2026, 3, 10), warehouse)[1]
-    Waiting(source='purchases', reason='2026-03-09 is not in the load log')
+    >>> outcomes_ready(experiment, dt.date(2026, 3, 10), warehouse)[1].reason
+    '2026-03-09 is not in the load log; expected by 2026-03-10 03:00 UTC, usual 03:00'
     """
     from abtest_lib.queries import NightQueries
 
     queries = NightQueries(experiment, as_of, warehouse)
     queries.check_tables()
+    if experiment.units:
+        return []  # the table is complete when it is there
+    from abtest_lib import day_counts
+    from abtest_lib.state.store import Store
+
     sources = [experiment.exposures, *experiment.outcomes.values()]
     last_day = as_of - dt.timedelta(days=1)
     if experiment.load_log:
-        late = [s.name for s in sources if queries.complete_at(s.name, experiment.load_log) is None]
-        return [Waiting(name, f"{last_day} is not in the load log") for name in late]
-    # Enrolment over, no exposure comes any more: only outcomes can be late.
-    open_sources = sources if last_day < experiment.ends_on else sources[1:]
-    late = [source.name for source in open_sources if not queries.rows_since_last_day(source)]
-    return [Waiting(name, f"has no row of {last_day} or later") for name in late]
+        late = [source.name for source in sources if queries.complete_at(source.name, experiment.load_log) is None]
+        reason = f"{last_day} is not in the load log"
+        waiting = [Waiting(name, day_counts.missing(name, last_day, reason, queries).text) for name in late]
+    else:
+        # Enrolment over, no exposure comes any more: only outcomes can be late.
+        open_sources = sources if last_day < experiment.ends_on else sources[1:]
+        late = [source.name for source in open_sources if not queries.rows_since_last_day(source)]
+        waiting = [Waiting(name, f"has no row of {last_day} or later") for name in late]
+    there = [source for source in experiment.outcomes.values() if source.name not in late]
+    store = Store(results_folder, warehouse.name) if results_folder is not None else None
+    holds = day_counts.holds(experiment, as_of, queries, store, there)
+    return [*waiting, *(Waiting(hold.source, hold.text, incomplete=True) for hold in holds)]
 
 
-def collect(experiment: Experiment, as_of: dt.date, warehouse: Warehouse, results_folder: Path | str) -> Path:
+def blocking(experiment: Experiment, waiting: Iterable[Waiting], accepted: Collection[str]) -> list[Waiting]:
+    """Which of the sources that are not complete keep the night back?
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Its outcome sources may be accepted.
+    waiting : iterable of Waiting
+        What ``outcomes_ready`` returned.
+    accepted : collection of str
+        Sources that someone takes for this night as they are.
+
+    Returns
+    -------
+    list of Waiting
+        Those not accepted, and those whose day is missing altogether.
+
+    Raises
+    ------
+    ValueError
+        If an accepted source is none of the experiment's.
+
+    Examples
+    --------
+    >>> half = Waiting("purchases", "2026-03-02 has 480 rows, 46% of the 1,040 expected", incomplete=True)
+    >>> blocking(experiment, [half], ["purchases"])
+    []
+    """
+    unknown = [name for name in accepted if name not in experiment.outcomes]
+    if unknown:
+        raise ValueError(
+            f"{experiment.key}: '{unknown[0]}' is no outcome source of it, so it cannot be accepted as it is; "
+            f"there are: {', '.join(experiment.outcomes) or 'none'}."
+        )
+    return [one for one in waiting if not (one.incomplete and one.source in accepted)]
+
+
+def collect(
+    experiment: Experiment,
+    as_of: dt.date,
+    warehouse: Warehouse,
+    results_folder: Path | str,
+    catalogue: Iterable[Metric] = (),
+    accepted: Collection[str] = (),
+) -> Path:
     """Read from the warehouse all that the night's numbers are made of, and open the night's revision.
 
     Parameters
@@ -92,6 +161,10 @@ def collect(experiment: Experiment, as_of: dt.date, warehouse: Warehouse, result
         Open for reading.
     results_folder : path
         The folder of all results.
+    catalogue : iterable of Metric, optional
+        All metrics of the catalogue: what they need of a source is read along, so that other experiments find it.
+    accepted : collection of str, optional
+        Outcome sources that are taken as they are, although their last day is not whole; the report says so.
 
     Returns
     -------
@@ -102,6 +175,8 @@ def collect(experiment: Experiment, as_of: dt.date, warehouse: Warehouse, result
     ------
     DataError
         If a source is not complete, or the warehouse broke a promise; every problem is named.
+    ValueError
+        If an accepted source is none of the experiment's.
 
     Examples
     --------
@@ -110,13 +185,16 @@ def collect(experiment: Experiment, as_of: dt.date, warehouse: Warehouse, result
     ['definition.json', 'exposure.json', 'moments.parquet']
     """
     from abtest_lib.collection import read_night
+    from abtest_lib.completeness import join_findings
 
-    if waiting := outcomes_ready(experiment, as_of, warehouse):
-        missing = "; ".join(f"{w.source}: {w.reason}" for w in waiting)
-        raise DataError(
-            f"{experiment.key}, {as_of}: the data is not complete: {missing}. Run again when it has been loaded."
-        )
-    read = read_night(experiment, as_of, warehouse)
+    waiting = outcomes_ready(experiment, as_of, warehouse, results_folder)
+    if keeping := blocking(experiment, waiting, accepted):
+        raise DataError(_not_complete(experiment, as_of, keeping))
+    read = read_night(experiment, as_of, warehouse, results_folder, catalogue)
+    if joins := [*join_findings(experiment, read.moments), *read.exposure.get("joins", ())]:
+        read.exposure["joins"] = joins
+    if waiting:
+        read.exposure["accepted"] = [{"source": one.source, "reason": one.reason} for one in waiting]
     definition = json.dumps(experiment.as_json(), sort_keys=True).encode()
     exposure = json.dumps(read.exposure, sort_keys=True).encode()
     moments = _parquet(read.moments)
@@ -125,6 +203,7 @@ def collect(experiment: Experiment, as_of: dt.date, warehouse: Warehouse, result
     results.write_json(night / "definition.json", experiment.as_json())
     results.write_json(night / "exposure.json", read.exposure)
     results.write_bytes(night / "moments.parquet", moments)
+    _note_cost(night, read.readings)
     log.info("%s, %s: exposed %s; mature %s", experiment.key, as_of, read.exposure["units"],
              {row["metric"]: sum(row["matured"].values()) for row in read.exposure["maturity"]})  # fmt: skip
     return results.point(night, results.COLLECTED)
@@ -186,9 +265,11 @@ def significance(night: Path) -> Path:
     >>> significance(night).name
     'significance.json'
     """
-    from abtest_lib import readings
+    from abtest_lib import cells, readings
 
-    return _write(night, "significance", readings.significance(definition(night), as_of(night), _moments(night)))
+    experiment, found = _as_read(night), _moments(night)
+    rows = cells.whole_rows(found, experiment)
+    return _write(night, "significance", readings.significance(experiment, as_of(night), rows))
 
 
 def segments(night: Path) -> Path:
@@ -216,10 +297,10 @@ def segments(night: Path) -> Path:
     >>> segments(night).name
     'segments.json'
     """
-    from abtest_lib import readings
+    from abtest_lib import cells, readings
 
-    experiment, day = definition(night), as_of(night)
-    rows = readings.segments(experiment, day, _moments(night))
+    experiment, day, found = definition(night), as_of(night), _moments(night)
+    rows = readings.segments(experiment, day, cells.segment_rows(found, experiment))
     differences = readings.heterogeneity(experiment, day, rows)
     return _write(night, "segments", {"segments": rows, "heterogeneity": differences})
 
@@ -249,9 +330,11 @@ def guardrails(night: Path) -> Path:
     >>> guardrails(night).name
     'guardrails.json'
     """
-    from abtest_lib import readings
+    from abtest_lib import cells, readings
 
-    return _write(night, "guardrails", readings.guardrails(definition(night), as_of(night), _moments(night)))
+    experiment, found = definition(night), _moments(night)
+    rows = cells.whole_rows(found, experiment)
+    return _write(night, "guardrails", readings.guardrails(experiment, as_of(night), rows))
 
 
 def decide(night: Path) -> Path:
@@ -318,7 +401,14 @@ def report(night: Path) -> Path:
     return path
 
 
-def run(experiment: Experiment, as_of: dt.date, warehouse: Warehouse, results_folder: Path | str) -> Path:
+def run(
+    experiment: Experiment,
+    as_of: dt.date,
+    warehouse: Warehouse,
+    results_folder: Path | str,
+    catalogue: Iterable[Metric] = (),
+    accepted: Collection[str] = (),
+) -> Path:
     """Run all steps of one night, the same as the DAG's tasks one after the other, without delivery.
 
     Parameters
@@ -331,6 +421,10 @@ def run(experiment: Experiment, as_of: dt.date, warehouse: Warehouse, results_fo
         Open for reading.
     results_folder : path
         The folder of all results.
+    catalogue : iterable of Metric, optional
+        As for ``collect``.
+    accepted : collection of str, optional
+        As for ``collect``.
 
     Returns
     -------
@@ -348,7 +442,7 @@ def run(experiment: Experiment, as_of: dt.date, warehouse: Warehouse, results_fo
     >>> results.read_json(whole / "results.json")["verdicts"][0]["verdict"]
     'ship'
     """
-    night = collect(experiment, as_of, warehouse, results_folder)
+    night = collect(experiment, as_of, warehouse, results_folder, catalogue, accepted)
     sample_ratio(night)
     for step in (significance, segments, guardrails):
         try:
@@ -412,6 +506,28 @@ def as_of(night: Path) -> dt.date:
     return dt.date.fromisoformat(night.parent.name)
 
 
+def _not_complete(experiment: Experiment, as_of: dt.date, waiting: Iterable[Waiting]) -> str:
+    said = "; ".join(f"{one.source}: {one.reason}" for one in waiting)
+    remedy = "Run again when it has been loaded"
+    if names := [one.source for one in waiting if one.incomplete]:
+        again = f", correct its time in {experiment.load_log.table}" if experiment.load_log else ""
+        remedy += f"{again}, or take it as it is: --accept-incomplete {names[0]}"
+    return f"{experiment.key}, {as_of}: the data is not complete: {said}. {remedy}."
+
+
+def _note_cost(night: Path, readings: Sequence[Reading]) -> None:
+    """Say beside the night's revisions what was read for this one; what it cost is no part of what it found."""
+    line = {"revision": night.name, "collected": [asdict(reading) for reading in readings]}
+    with open(night.parent / "cost.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _as_read(night: Path) -> Experiment:
+    """The definition without the metrics that the night left out."""
+    left_out = _read(night, "exposure").get("left_out", ())
+    return without(definition(night), {one["metric"] for one in left_out})
+
+
 def _read(night: Path, name: str):
     path = night / f"{name}.json"
     try:
@@ -424,21 +540,20 @@ def _write(night: Path, name: str, document) -> Path:
     return results.write_json(night / f"{name}.json", document)
 
 
-def _moments(night: Path) -> list[dict]:
-    import pyarrow.parquet
+def _moments(night: Path) -> Cells:
+    from abtest_lib.cells import read_cells
 
     ratio = _read(night, "sample_ratio")
     if not ratio["healthy"]:
         raise Withheld(f"{night.parent.parent.name}, {night.parent.name}: withheld, because {ratio['reason']}")
-    return pyarrow.parquet.ParquetFile(night / "moments.parquet").read().to_pylist()
+    return read_cells(night / "moments.parquet")
 
 
 def _parquet(rows: list[dict]) -> bytes:
-    import pyarrow
     import pyarrow.parquet
 
+    from abtest_lib.arrow_tables import table
+
     buffer = io.BytesIO()
-    # Only metrics with a covariate have its columns; from_pylist would take the first row's columns for all.
-    names = dict.fromkeys(name for row in rows for name in row)
-    pyarrow.parquet.write_table(pyarrow.table({name: [row.get(name) for row in rows] for name in names}), buffer)
+    pyarrow.parquet.write_table(table(rows), buffer)
     return buffer.getvalue()

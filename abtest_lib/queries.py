@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 
 import jinja2
@@ -13,10 +15,11 @@ import jinja2
 from abtest_lib import resources
 from abtest_lib.definitions import AttributeSource, Experiment, ExposureSource, LoadLog, Metric, OutcomeSource
 from abtest_lib.errors import DataError
+from abtest_lib.measures import Plan, parameter, plan
 from abtest_lib.warehouse import StatementError, Warehouse
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PARAMETER = re.compile(r"\$([a-z_]+[0-9]*)")
+PARAMETER = re.compile(r"\$([a-z_][a-z0-9_]*)")
 
 
 def quote_identifier(name: str) -> str:
@@ -90,12 +93,30 @@ def render(template: str, **names) -> str:
     return _templates().get_template(f"{template}.sql").render(**names)
 
 
+@dataclass(frozen=True)
+class Days:
+    """Days from ``start`` to before ``end``, of them rows loaded by ``known_by`` and, if given, after ``seen_by``."""
+
+    start: dt.date
+    end: dt.date
+    known_by: dt.datetime
+    seen_by: dt.datetime | None = None
+
+    @property
+    def bound(self) -> dict[str, dt.datetime | None]:
+        """As parameters of a statement."""
+        return {"from_at": _midnight(self.start), "to_at": _midnight(self.end), "known_by": self.known_by,
+                "seen_by": self.seen_by}  # fmt: skip
+
+
 class NightQueries:
     """The questions that one night of one experiment asks; errors name experiment, night and source."""
 
     def __init__(self, experiment: Experiment, as_of: dt.date, warehouse: Warehouse):
         self._experiment, self._as_of, self._warehouse = experiment, as_of, warehouse
         self._where = f"{experiment.key}, {as_of}"
+        self.experiment, self.as_of = experiment.key, as_of
+        self.log, self.loaded_within = experiment.load_log, dt.timedelta(hours=experiment.loaded_within_hours)
         self._values = {
             "experiment": experiment.key,
             "as_of": _midnight(as_of),
@@ -107,18 +128,15 @@ class NightQueries:
     def _ask(self, origin: str, template: str, bound: Mapping, **names) -> list[dict]:
         sql = render(template, **names)
         given = {**self._values, **bound}
-        used = {name: given[name] for name in _PARAMETER.findall(sql)}
-        try:
+        used = {name: given[name] for name in PARAMETER.findall(sql)}
+        with self._refusals(origin, template):
             return self._warehouse.query(sql, used)
-        except StatementError as error:
-            raise DataError(
-                f"{self._where}: source {origin}: the warehouse refused {template}.sql: {_first_line(error)} "
-                f"Check the table's columns and types against sources.yaml and metrics.yaml."
-            ) from error
 
     def _sources(self) -> list[tuple[str, str, list[str]]]:
         """Name, table and columns of every source that the night reads."""
         experiment, exposures = self._experiment, self._experiment.exposures
+        if units := experiment.units:
+            return [(units.name, units.table, unit_columns(experiment))]
         wanted = [(exposures.name, exposures.table,
                    [exposures.experiment, exposures.unit, exposures.variant, exposures.exposed_at,
                     exposures.loaded_at])]  # fmt: skip
@@ -168,6 +186,67 @@ class NightQueries:
         values = {"source": source, "data_on": self._as_of - dt.timedelta(days=1)}
         return self._ask("load_log", "load_log", values, log=log)[0]["complete_at"]
 
+    def _read(self, origin: str, template: str, bound: Mapping, **names):
+        """The rows of a statement as Arrow, in pieces."""
+        sql = render(template, **names)
+        with self._refusals(origin, template):
+            return self._warehouse.read(sql, {name: bound[name] for name in PARAMETER.findall(sql)})
+
+    @contextmanager
+    def _refusals(self, origin: str, template: str):
+        try:
+            yield
+        except StatementError as error:
+            raise DataError(
+                f"{self._where}: source {origin}: the warehouse refused {template}.sql: {_first_line(error)} "
+                f"Check the table's columns and types against sources.yaml and metrics.yaml."
+            ) from error
+
+    def version(self, table: str) -> str | None:
+        """What changes at the latest when a table does; None where the warehouse cannot say."""
+        return self._warehouse.version(table)
+
+    def columns(self, table: str) -> list[str]:
+        """Name the columns of a table; none when there is no such table."""
+        return self._warehouse.columns(table) or []
+
+    def changed_days(self, source: ExposureSource | OutcomeSource, time: str, bound: Mapping) -> list[dict]:
+        """Days (and experiments) of rows that came since a look, and what is wrong with them."""
+        column = source.experiment if isinstance(source, ExposureSource) else None
+        return self._ask(source.name, "changed_days", bound, source=source, time=time, experiment=column)
+
+    def declared(self, source: str) -> list[dict]:
+        """When the loader declared each day of a source complete, the first time and the last; none without a log."""
+        if not (log := self._experiment.load_log):
+            return []
+        return self._ask("load_log", "load_log_days", {"source": source}, log=log)
+
+    def outcome_rows(self, source: OutcomeSource, values: Sequence[str], filters: Sequence[str], days: Days):
+        """Rows of an outcome source of some days, as Arrow in pieces."""
+        return self._read(source.name, "outcome_rows", days.bound, source=source, values=values, filters=filters,
+                          late=days.seen_by is not None)  # fmt: skip
+
+    def exposure_rows(self, source: ExposureSource, days: Days):
+        """Rows of an exposure source of some days, as Arrow in pieces."""
+        return self._read(source.name, "exposure_rows", days.bound, exposures=source, late=days.seen_by is not None)
+
+    def day_rows(self, source: ExposureSource | OutcomeSource, time: str, days: Days) -> dict[dt.date, int]:
+        """How many rows of a source with a load time there are by day."""
+        column = source.experiment if isinstance(source, ExposureSource) else None
+        rows = self._ask(source.name, "day_rows", days.bound, source=source, time=time, experiment=column)
+        return {row["day"]: row["rows_found"] for row in rows}
+
+    def attribute_rows(self, attribute: AttributeSource, segments: Sequence[str], covariates: Sequence[str]):
+        """Rows of an attribute source, as Arrow in pieces."""
+        return self._read(attribute.name, "attribute_rows", {}, attribute=attribute, segments=segments,
+                          covariates=covariates)  # fmt: skip
+
+    def attribute_digest(self, attribute: AttributeSource, segments: Sequence[str], covariates: Sequence[str]):
+        """What is equal as long as the rows of an attribute source are; None where the warehouse cannot say."""
+        sql = render("attribute_rows", attribute=attribute, segments=segments, covariates=covariates)
+        with self._refusals(attribute.name, "attribute_rows"):
+            return self._warehouse.digest(sql)
+
     def rows_since_last_day(self, source: ExposureSource | OutcomeSource) -> int:
         """Rows of a source from the last day of data on."""
         time = source.exposed_at if isinstance(source, ExposureSource) else source.occurred_at
@@ -185,11 +264,24 @@ class NightQueries:
         """Counts of what is wrong with the rows of an outcome source."""
         return self._ask(source.name, "outcome_checks", {"known_by": known_by}, source=source, values=values)[0]
 
-    def delays(self, source: OutcomeSource, lag_days: int, longer: list[int], known_by: dt.datetime) -> dict:
-        """Rows of a source by how late they came: those of four weeks that ended a week before the lag."""
-        before = _midnight(self._as_of) - dt.timedelta(days=lag_days + 7)
-        values = {"known_by": known_by, "from_at": before - dt.timedelta(days=28), "before_at": before}
-        return self._ask(source.name, "delays", values, source=source, lag_days=lag_days, longer=longer)[0]
+    def delays(self, source: OutcomeSource, lags: Sequence[int], start: dt.date, end: dt.date,
+               known_by: dt.datetime) -> list[dict]:  # fmt: skip
+        """By day from ``start`` to before ``end``, rows of a source and how many came later than each lag."""
+        values = {"known_by": known_by, "from_at": _midnight(start), "before_at": _midnight(end)}
+        rows = self._ask(source.name, "delays", values, source=source, lags=lags)
+        return [{"day": row["day"], "rows": row["known_rows"], "last_known": row["last_known_at"],
+                 "late": {lag: row[f"late_{number}"] for number, lag in enumerate(lags)}} for row in rows]  # fmt: skip
+
+    def day_counts(self, source: OutcomeSource, columns: Sequence[str], start: dt.date, end: dt.date,
+                   known_by: dt.datetime) -> list[dict]:  # fmt: skip
+        """By day from ``start`` to before ``end``, rows of a source and nulls of columns, as known when whole."""
+        bound = {"known_by": known_by, "from_at": _midnight(start), "before_at": _midnight(end),
+                 "from_on": start, "before_on": end, "source_name": source.name}  # fmt: skip
+        rows = self._ask(source.name, "day_counts", bound, source=source, columns=columns, log=self.log,
+                         hours=self._experiment.loaded_within_hours)  # fmt: skip
+        return [{"day": row["day"], "rows": row["known_rows"], "rows_without_unit": row["rows_without_unit"],
+                 "nulls": {name: row[f"nulls_{number}"] for number, name in enumerate(columns)},
+                 "last_loaded_at": row["last_loaded_at"]} for row in rows]  # fmt: skip
 
     def attribute_checks(self, attribute: AttributeSource) -> dict:
         """Units with more than one row in an attribute table, one of them, and covariates that are no finite number."""
@@ -197,43 +289,155 @@ class NightQueries:
         counts = self._ask(attribute.name, "attribute_checks", {}, attribute=attribute, covariates=covariates)[0]
         return {**counts, "not_finite": {name: counts[f"not_finite_{i}"] for i, name in enumerate(covariates)}}
 
-    def units(self, known_by: dt.datetime) -> list[dict]:
-        """Exposed units by variant, crossover, whether within the dates, day and segment values."""
+    def units(self, known_by: Mapping) -> list[dict]:
+        """Exposed units by segment value, variant, crossover, whether within the dates, and day."""
         experiment = self._experiment
-        return self._ask(
+        rows = self._ask(
             experiment.exposures.name,
             "units",
-            {"known_by": known_by},
+            {"known_by": known_by[experiment.exposures.name]},
             exposures=experiment.exposures,
             segments=experiment.segments,
+            covariates=(),
+            matured=False,
             attributes=self._attributes({segment.source for segment in experiment.segments}),
         )
+        return [{**row, "segment": self._segment(row)} for row in rows]
 
-    def moments(self, metric: Metric, known_by: dt.datetime) -> list[dict]:
-        """Moments of a metric over matured units by variant, crossover, day of exposure and segment values."""
-        experiment = self._experiment
-        mature = _midnight(self._as_of) - dt.timedelta(days=metric.maturity_days)
-        values = {
-            f"{prefix}where_{i}": value
-            for prefix, part in zip(("", "denominator_"), metric.parts, strict=False)
-            for i, (_, value) in enumerate(part.where)
-        }
-        read = {s.source for s in (*experiment.segments, metric.covariate) if s}
-        # A unit exposed exactly maturity_days before as_of is mature: exposed_at + maturity <= as_of.
-        values["matured_before"] = min(mature + dt.timedelta(microseconds=1), _midnight(experiment.ends_on))
-        return self._ask(
-            metric.source,
+    def moments(self, metrics: Sequence[Metric], known_by: Mapping) -> list[dict]:
+        """Moments of metrics that mature together, over matured units; rows of ``moments.parquet``."""
+        experiment, wanted = self._experiment, plan(metrics)
+        covariates = list(dict.fromkeys(metric.covariate for metric in metrics if metric.covariate))
+        known = {f"known_by_{window.name}": known_by[window.source] for window in wanted.windows}
+        rows = self._ask(
+            ", ".join(dict.fromkeys(window.source for window in wanted.windows)),
             "moments",
-            {**values, "known_by": known_by},
+            {**wanted.values, **known, "known_by": known_by[experiment.exposures.name],
+             "matured_before": matured_before(experiment, metrics[0], self._as_of)},
             exposures=experiment.exposures,
             sources=experiment.outcomes,
-            metric=metric,
+            windows=wanted.windows,
+            columns=wanted.columns,
             segments=experiment.segments,
-            attributes=self._attributes(read),
-        )
+            covariates=covariates,
+            matured=True,
+            ordered=False,
+            parameter=parameter,
+            attributes=self._attributes({part.source for part in (*experiment.segments, *covariates)}),
+        )  # fmt: skip
+        return [one for row in rows for one in metric_rows(wanted, {**row, "segment": self._segment(row)})]
+
+    def _segment(self, row: Mapping) -> str | None:
+        return None if row["segment"] < 0 else self._experiment.segments[row["segment"]].attribute
 
     def _attributes(self, names: set[str]) -> dict[str, AttributeSource]:
         return {name: source for name, source in self._experiment.attributes.items() if name in names}
+
+
+def unit_columns(experiment: Experiment) -> list[str]:
+    """Which columns does an experiment read of its unit-level table?
+
+    Parameters
+    ----------
+    experiment : Experiment
+        With ``units``.
+
+    Returns
+    -------
+    list of str
+        Unit, variant and perhaps time, segments, values and covariates, each once.
+
+    Raises
+    ------
+    AttributeError
+        If the experiment has no such table.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> units = SimpleNamespace(unit="customer_id", variant="arm", exposed_at=None)
+    >>> unit_columns(SimpleNamespace(units=units, segments=(), metrics={}))
+    ['customer_id', 'arm']
+    """
+    units, metrics = experiment.units, experiment.metrics.values()
+    names = [units.unit, units.variant, units.exposed_at, *(segment.column for segment in experiment.segments)]
+    names += [part.value for metric in metrics for part in metric.parts]
+    names += [metric.covariate.column for metric in metrics if metric.covariate]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def matured_before(experiment: Experiment, metric: Metric, as_of: dt.date) -> dt.datetime:
+    """Units exposed earlier than this are mature for a metric on a night, and came within the enrolment.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Its enrolment ends on ``ends_on``, exclusive.
+    metric : Metric
+        Gives delay, window and lag.
+    as_of : date
+        The night.
+
+    Returns
+    -------
+    datetime
+        UTC without a zone.
+
+    Examples
+    --------
+    >>> from abtest_lib.definitions import load_experiment
+    >>> one = load_experiment("experiments", "one_page_checkout")
+    >>> matured_before(one, one.metrics["conversion"], dt.date(2026, 2, 20)).isoformat()
+    '2026-02-12T00:00:00.000001'
+    """
+    mature = _midnight(as_of) - dt.timedelta(days=metric.maturity_days)
+    # A unit exposed exactly maturity_days before as_of is mature: exposed_at + maturity <= as_of.
+    return min(mature + dt.timedelta(microseconds=1), _midnight(experiment.ends_on))
+
+
+def metric_rows(wanted: Plan, row: Mapping) -> list[dict]:
+    """Split a row of ``unit_cells.sql`` into one of ``moments.parquet`` for each metric.
+
+    Parameters
+    ----------
+    wanted : Plan
+        Gives the metric of each number at the end of a column's name.
+    row : mapping
+        With the segment's name in place of its number.
+
+    Returns
+    -------
+    list of dict
+        A metric with a covariate has two: units with and without a value of it.
+
+    Raises
+    ------
+    KeyError
+        If the row lacks a column.
+
+    Examples
+    --------
+    >>> metric_rows(plan([]), {})
+    []
+    """
+    cell = {name: row[name] for name in ("segment", "value", "variant", "crossover", "exposed_on")} if row else {}
+    found = []
+    for column in wanted.columns:
+        names = ["null_rows", "n", "mean", "m2"]
+        if column.metric.kind == "ratio":
+            names[1:1] = ["denominator_null_rows"]
+            names += ["denominator_mean", "denominator_m2", "comoment"]
+        head = {"metric": column.metric.name, **cell}
+        if not column.metric.covariate:
+            found.append({**head, "units": row["units"], **{name: row[f"{name}_{column.number}"] for name in names}})
+            continue
+        for known, prefix in ((False, "unknown_"), (True, "")):
+            counted = {name: row[f"{prefix}{name}_{column.number}"] for name in ("units", *names)}
+            second = {name: row[f"{name}_{column.number}"] if known else None
+                      for name in ("covariate_mean", "covariate_m2", "comoment")}  # fmt: skip
+            if counted["units"]:
+                found.append({**head, "covariate_known": known, **counted, **second})
+    return found
 
 
 def _midnight(day: dt.date) -> dt.datetime:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from abtest_lib.cohorts import arms_by_variant, looks_so_far, merged_days, planned_shares
+from abtest_lib.cohorts import arms_by_variant, looks_so_far, merged_days, planned_shares, whole
 from abtest_lib.comparisons import Read, compare_over_looks, guardrail_over_looks
 from abtest_lib.definitions import Experiment, Guardrail, Metric, Segment
 from abtest_lib.statistics import error_budget as ledger
@@ -149,6 +149,7 @@ def significance(experiment: Experiment, as_of: dt.date, moments: list[dict]) ->
     'better'
     """
     family = len(experiment.primary) * len(experiment.treatments)
+    moments = whole(moments)
     metrics = [
         _metric(experiment, experiment.metrics[name], role, size, moments, as_of)
         for role, names, size in (("primary", experiment.primary, family), ("secondary", experiment.secondary, 1))
@@ -194,19 +195,20 @@ def segments(experiment: Experiment, as_of: dt.date, moments: list[dict]) -> lis
     >>> [row["value"] for row in segments(experiment, experiment.decides_on, moments)][:4]
     ['(unknown)', 'android', 'ios', 'web']
     """
+    rows: dict[tuple[str, str], list[dict]] = {}
+    for row in moments:
+        if row["segment"] is not None:
+            rows.setdefault((row["segment"], row["value"]), []).append(row)
     cells = [
-        (number, segment, value)
-        for number, segment in enumerate(experiment.segments)
-        for value in sorted({row[f"segment_{number}"] for row in moments})
+        (segment, value)
+        for segment in experiment.segments
+        for value in sorted(value for attribute, value in rows if attribute == segment.attribute)
     ]
     family = len(cells) * len(experiment.primary)
-    rows = {
-        (number, value): [row for row in moments if row[f"segment_{number}"] == value] for number, _, value in cells
-    }
     return [
-        _segment(experiment, segment, value, name, family, rows[number, value], as_of)
+        _segment(experiment, segment, value, name, family, rows[segment.attribute, value], as_of)
         for name in experiment.primary
-        for number, segment, value in cells
+        for segment, value in cells
     ]
 
 
@@ -351,6 +353,7 @@ def guardrails(experiment: Experiment, as_of: dt.date, moments: list[dict]) -> l
     >>> guardrails(experiment, experiment.decides_on, moments)[0]["comparisons"][0]["outcome"]
     'safe'
     """
+    moments = whole(moments)
     return [_guardrail(experiment, guardrail, as_of, moments) for guardrail in experiment.guardrails]
 
 

@@ -1,4 +1,4 @@
-"""The warehouse: read-only queries with bound values, on DuckDB (embedded, one file) or a PostgreSQL server."""
+"""The warehouse: read-only queries with bound values, on DuckDB (embedded, one file), PostgreSQL or Spark."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import duckdb
+
+if TYPE_CHECKING:
+    import pyarrow
+
+BATCH_ROWS = 100_000  # of a table that is read in pieces
 
 
 class StatementError(Exception):
@@ -23,6 +28,15 @@ class Warehouse(Protocol):
     def query(self, sql: str, parameters: Mapping | None = None) -> list[dict]:
         """Run one statement of ``sql/``, written for DuckDB with named parameters, and return its rows."""
 
+    def read(self, sql: str, parameters: Mapping | None = None) -> pyarrow.RecordBatchReader:
+        """Run one statement and hand its rows on in pieces as Arrow, however many there are."""
+
+    def version(self, table: str) -> str | None:
+        """What changes at the latest when the table does; None where the engine cannot say."""
+
+    def digest(self, sql: str, parameters: Mapping | None = None) -> str | None:
+        """What is equal for the same rows of a statement in any order; None where the engine cannot say."""
+
     def columns(self, table: str) -> list[str] | None:
         """Name the columns of a table or view; None when there is no such table."""
 
@@ -35,7 +49,7 @@ class Warehouse(Protocol):
 
 
 class DuckDBWarehouse:
-    """A DuckDB file opened for reading; any number of processes may read it at once.
+    """A DuckDB file opened for reading, or a Parquet file as the one table that its name says.
 
     One thread, so that sums are taken in one order and the same data gives the same digits
     (``docs/decisions/0002-one-thread-for-equal-digits.md``).
@@ -46,8 +60,14 @@ class DuckDBWarehouse:
         try:
             # By default DuckDB spills beside the file, which may lie on a read-only volume.
             spill = str(Path(tempfile.gettempdir()) / f"abtest_duckdb_{os.getuid()}")
-            self._connection = duckdb.connect(self.name, read_only=True, config={"threads": 1, "temp_directory": spill})
+            config = {"threads": 1, "temp_directory": spill}
+            table = Path(path).stem if Path(path).suffix == ".parquet" else None
+            self._connection = duckdb.connect(":memory:" if table else self.name, read_only=not table, config=config)
             self._connection.execute("SET TimeZone = 'UTC'")
+            self._connection.execute("SET enable_progress_bar = false")
+            if table:
+                name, file = table.replace('"', '""'), self.name.replace("'", "''")
+                self._connection.execute(f"CREATE VIEW \"{name}\" AS SELECT * FROM read_parquet('{file}')")  # noqa: S608
         except duckdb.Error as error:
             raise ConnectionError(
                 f"warehouse {self.name}: cannot be opened ({_first_line(error)}); check ABTEST_WAREHOUSE, "
@@ -95,6 +115,30 @@ class DuckDBWarehouse:
         except duckdb.Error as error:
             raise StatementError(_first_line(error)) from error
 
+    def read(self, sql: str, parameters: Mapping | None = None) -> pyarrow.RecordBatchReader:
+        """Run one statement and hand its rows on in pieces; parameters and errors as of ``query``."""
+        try:
+            reader = self._connection.sql(sql, params=dict(parameters or {})).to_arrow_reader(BATCH_ROWS)
+        except duckdb.Error as error:
+            raise StatementError(_first_line(error)) from error
+        return reader
+
+    def version(self, table: str) -> str | None:
+        """The file's time and size; None for a view, which may read other files."""
+        kinds = self.query("SELECT table_type AS kind, table_schema, table_name FROM information_schema.tables")
+        own = [row["kind"] for row in kinds
+               if table in (row["table_name"], f"{row['table_schema']}.{row['table_name']}")]  # fmt: skip
+        if own != ["BASE TABLE"] or not Path(self.name).exists():
+            return None
+        status = Path(self.name).stat()
+        return f"{status.st_mtime_ns} {status.st_size}"
+
+    def digest(self, sql: str, parameters: Mapping | None = None) -> str | None:
+        """A sum of hashes, which costs far less than reading the rows; parameters and errors as of ``query``."""
+        asked = f"SELECT COUNT(*) AS n, SUM(CAST(HASH(asked) AS HUGEINT)) AS hashes FROM ({sql}) AS asked"  # noqa: S608
+        (row,) = self.query(asked, parameters)
+        return f"{row['n']} {row['hashes']}"
+
     def columns(self, table: str) -> list[str] | None:
         """Name the columns of a table or view; None when there is no such table, StatementError for a broken view."""
         quoted = ".".join(f'"{part}"' for part in table.split("."))
@@ -119,8 +163,10 @@ def connect(location: str | Path) -> Warehouse:
     Parameters
     ----------
     location : str or path
-        Path of a DuckDB file, with or without ``duckdb://`` before it, or the URL of a PostgreSQL server,
-        ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``.
+        Path of a DuckDB file, with or without ``duckdb://`` before it, or of one Parquet file, which is then the table
+        of its name: ``exports/ranker.parquet`` holds the table ``ranker``. Else the URL of a PostgreSQL server,
+        ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``, or Spark: ``spark:///FOLDER``,
+        ``spark://HOST:PORT/FOLDER`` or ``sc://HOST:PORT`` (``abtest_lib.warehouse_spark``).
 
     Returns
     -------
@@ -139,7 +185,7 @@ def connect(location: str | Path) -> Warehouse:
     >>> connect("mysql://warehouse/analytics")
     Traceback (most recent call last):
     ...
-    ValueError: location begins with 'mysql://'; it must be the path of a DuckDB file, or begin with postgresql://.
+    ValueError: location begins with 'mysql://'; it must be a DuckDB file, or begin with postgresql://, spark:// or sc://.
     """
     kind, separator, path = str(location).partition("://")
     if not separator:
@@ -150,8 +196,12 @@ def connect(location: str | Path) -> Warehouse:
         from abtest_lib.warehouse_postgresql import PostgreSQLWarehouse
 
         return PostgreSQLWarehouse(str(location))
+    if kind in ("spark", "sc"):
+        from abtest_lib.warehouse_spark import SparkWarehouse
+
+        return SparkWarehouse(str(location))
     raise ValueError(
-        f"location begins with '{kind}://'; it must be the path of a DuckDB file, or begin with postgresql://."
+        f"location begins with '{kind}://'; it must be a DuckDB file, or begin with postgresql://, spark:// or sc://."
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+import pyarrow
+
 from abtest_lib.dialects import numbered
 from abtest_lib.warehouse import StatementError
 
@@ -96,12 +98,44 @@ class PostgreSQLWarehouse:
         except self._error as error:
             raise self._refusal(error) from error
 
+    def read(self, sql: str, parameters: Mapping | None = None) -> pyarrow.RecordBatchReader:
+        """Run one statement and hand its rows on in pieces; parameters and errors as of ``query``."""
+        text, values = numbered(sql, "postgres", parameters or {})
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute(text, values or None)
+            return pyarrow.RecordBatchReader.from_batches(*self._batches(cursor))
+        except self._error as error:
+            cursor.close()
+            raise self._refusal(error) from error
+
+    def _batches(self, cursor):
+        """The schema and the batches of a running statement, which ends when they are used up."""
+        reader = cursor.fetch_record_batch()
+
+        def batches():
+            with cursor:
+                try:
+                    yield from reader
+                except self._error as error:
+                    raise self._refusal(error) from error
+
+        return reader.schema, batches()
+
+    def version(self, table: str) -> str | None:
+        """None: the server counts changes, but may count them a second late."""
+        return None
+
     def _refusal(self, error) -> ConnectionError | StatementError:
         with suppress(self._error):  # a session that is gone has nothing to roll back
             self._connection.rollback()
         if (error.sqlstate or "08")[:2] in _LOST:
             return ConnectionError(f"warehouse {self.name}: {_reason(error)}")
         return StatementError(_reason(error))
+
+    def digest(self, sql: str, parameters: Mapping | None = None) -> str | None:
+        """None: rows are read to see whether they changed."""
+        return None
 
     def columns(self, table: str) -> list[str] | None:
         """Name the columns of a table or view; None when there is no such table, StatementError if it is forbidden."""

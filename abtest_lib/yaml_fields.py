@@ -177,6 +177,16 @@ class Fields:
         """Report what is wrong with a key: ``text`` continues the key's name."""
         self._report(self._lines.get(key, self._line), f"{self._name(key)} {text}")
 
+    def refuse(self, key: str, text: str) -> None:
+        """Report a key that must not stand here: ``text`` continues the key's name."""
+        if key in self._nodes:
+            self._known.append(key)
+            self.problem(key, text)
+
+    def peek(self, key: str) -> str | None:
+        """The word of a key that is read later; None when there is none."""
+        return getattr(self._nodes.get(key), "value", None)
+
     def close(self) -> None:
         """Report the keys that were never asked for, here and in every mapping opened from here."""
         for key in self._nodes:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HELPERS = ("run", "measure", "peers")
+HELPERS = ("run", "measure", "peers", "night_data", "night_store")
 
 
 def names(file: Path) -> tuple[str, ...]:

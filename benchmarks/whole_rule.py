@@ -28,6 +28,7 @@ import numpy as np
 from error_rates import ALPHA, Rate
 
 from abtest_lib import comparisons, decision, readings
+from abtest_lib.cohorts import whole
 from abtest_lib.definitions import Experiment, Metric, load_experiment
 from abtest_lib.statistics.tails import tail_pvalue
 
@@ -158,9 +159,14 @@ def cells(experiment: Experiment, effects: Mapping[str, float], rng: np.random.G
             for crossover, n in ((False, total - crossed), (True, crossed)):
                 if n:
                     where = {"variant": variant, "crossover": crossover, "exposed_on": exposed_on,
-                             "segment_0": platform, "units": n, "null_rows": 0, "n": n}  # fmt: skip
+                             "units": n, "null_rows": 0, "n": n}  # fmt: skip
                     own = {} if variant == experiment.control else effects
-                    rows += [{**where, **cell(metric, n, own, rng)} for metric in experiment.metrics.values()]
+                    found = [{**where, **cell(metric, n, own, rng)} for metric in experiment.metrics.values()]
+                    rows += [
+                        {**row, "segment": segment, "value": value}
+                        for row in found
+                        for segment, value in ((None, None), ("customers.platform", platform))
+                    ]
     return rows
 
 
@@ -206,7 +212,7 @@ def nights(experiment: Experiment) -> range:
 
 def document_of(experiment: Experiment, as_of: dt.date, rows: list[dict]) -> dict | None:
     """Return ``results.json`` of a night, as its steps make it; None before there are mature units."""
-    known = [row for row in rows if row["exposed_on"] < as_of and row["metric"] == PRIMARY[0]]
+    known = [row for row in whole(rows) if row["exposed_on"] < as_of and row["metric"] == PRIMARY[0]]
     units = Counter()
     for row in known:
         units[row["variant"]] += row["n"]

@@ -6,7 +6,7 @@ The run with the data interval [D, D+1) makes the report *as of* D+1: it reads w
 day. Nights run from the day after ``starts_on`` to ``decides_on``. Every task is one call into `abtest_lib`, and can be
 repeated by hand with the verb of the same name, ``abtest <task> …``.
 
-``outcomes_ready``   waits, in the triggerer, until the sources are loaded; fails after ABTEST_WAIT_HOURS (24)
+``outcomes_ready``   waits, in the triggerer, until the sources are loaded and whole; fails after ABTEST_WAIT_HOURS (24)
 ``collect``          reads the warehouse once, writes the night's folder and hands on its path
 ``sample_ratio``     are the variants as large as designed? If not, the next three are skipped, the verdict is invalid
 ``significance``, ``segments``, ``guardrails``
@@ -21,7 +21,8 @@ The owner and the people under ``alerts:`` in ``sources.yaml`` have been told wh
 text is the last line of the task's log. Wrong definitions and broken promises of the warehouse fail at once; everything
 else is tried three times.
 
-1. ``outcomes_ready``: the text names the source that is missing. Load it, then clear this task.
+1. ``outcomes_ready``: the text names the source that is missing or not whole, and when it is expected. Load it, then
+   clear this task. To analyse without the rest, backfill the night with ``accept_incomplete``; the report says so.
 2. ``definition`` (the only task of a DAG tagged *broken*): the text names file, line and remedy. The DAG grows its real
    tasks again within a minute of the file's repair; then backfill the nights that were lost.
 3. ``collect``: the text names table and column. Repair the data or the definition, then clear this task with
@@ -60,7 +61,7 @@ from abtest_connections import (
     warehouse_url,
 )
 from abtest_sensors import OutcomesReadySensor
-from abtest_tasks import AS_OF, DELIVER, EVERY_TASK, skip_unless_delivered
+from abtest_tasks import ACCEPT_INCOMPLETE, ACCEPTED, AS_OF, DELIVER, EVERY_TASK, skip_unless_delivered
 from airflow.sdk import (
     DAG,
     CronDataIntervalTimetable,
@@ -93,13 +94,16 @@ NIGHTLY = {
 
 
 @task
-def collect(key: str, as_of: str) -> str:
+def collect(key: str, as_of: str, accepted: str) -> str:
     from abtest_lib import definitions, pipeline, warehouse
 
+    names = [name for name in accepted.split(",") if name]
     with _night_step("collect", key, as_of):
         experiment = definitions.load_experiment(experiments_folder(), key)
         with warehouse.connect(warehouse_url()) as source:
-            return str(pipeline.collect(experiment, dt.date.fromisoformat(as_of), source, results_folder()))
+            metrics = definitions.load_catalogue(experiments_folder()).metrics.values()
+            night = dt.date.fromisoformat(as_of)
+            return str(pipeline.collect(experiment, night, source, results_folder(), metrics, names))
 
 
 @task
@@ -227,14 +231,14 @@ def _experiment_dag(experiment: Experiment) -> DAG:
         end_date=_midnight(experiment.decides_on) - dt.timedelta(days=1),
         default_args={**EVERY_TASK, "owner": experiment.owner},
         tags=_tags(experiment.team, experiment.owner),
-        params={"deliver": DELIVER},
+        params={"deliver": DELIVER, "accept_incomplete": ACCEPT_INCOMPLETE},
         schedule=CronDataIntervalTimetable("0 0 * * *", "UTC"),
         **NIGHTLY,
     ) as dag:
         ready = OutcomesReadySensor(task_id="outcomes_ready", experiment_key=key)
         analyses = [step(key, AS_OF, NIGHT) for step in (significance, segments, guardrails)]
         deliveries = [deliver_email(key, AS_OF, NIGHT), deliver_slack(key, AS_OF, NIGHT)]
-        ready >> collect(key, AS_OF) >> sample_ratio(key, AS_OF, NIGHT) >> analyses
+        ready >> collect(key, AS_OF, ACCEPTED) >> sample_ratio(key, AS_OF, NIGHT) >> analyses
         analyses >> decide(key, AS_OF, NIGHT) >> report(key, AS_OF, NIGHT) >> deliveries
         _alert_after([*analyses, *deliveries], key)
     return dag

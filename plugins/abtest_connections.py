@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -48,7 +49,9 @@ def results_folder() -> Path:
 def warehouse_url() -> str:
     """Give the warehouse: the connection ``abtest_warehouse``, else ``ABTEST_WAREHOUSE``.
 
-    A connection of type postgres is a server, with login and password; any other names a DuckDB file as its host.
+    A connection of type postgres is a server, with login and password; of type spark a cluster, or with no host this
+    machine, and a folder as its schema; of type spark_connect a server with a token as its password. Any other names as
+    its host a DuckDB file, or whatever ``abtest_lib.warehouse.connect`` opens.
 
     Raises
     ------
@@ -61,6 +64,8 @@ def warehouse_url() -> str:
         found = None
     if found and found.conn_type in ("postgres", "postgresql"):
         return found.get_uri()
+    if found and found.conn_type in ("spark", "spark_connect"):
+        return _spark_url(found)
     # A path given as a URI (duckdb:///data/w.duckdb) arrives as the schema, one given as JSON as the host.
     path = found and (found.host or (f"/{found.schema}" if found.schema else None))
     path = path or os.environ.get("ABTEST_WAREHOUSE")
@@ -68,9 +73,19 @@ def warehouse_url() -> str:
         raise MissingConnection(
             "No warehouse is named. Set ABTEST_WAREHOUSE to the path of the DuckDB file, or create the connection: "
             "airflow connections add abtest_warehouse --conn-type generic --conn-host /data/warehouse.duckdb, or "
-            "--conn-type postgres with host, schema (the database), login and password."
+            "--conn-type postgres with host, schema (the database), login and password. Spark: docs/deploy.md."
         )
     return path
+
+
+def _spark_url(found: Connection) -> str:
+    # The names of Airflow's own Spark connections, whose host may begin with the scheme.
+    place = (found.host or "").rpartition("://")[2] + (f":{found.port}" if found.port else "")
+    if found.conn_type == "spark":
+        return f"spark://{place}/{(found.schema or '').lstrip('/')}"
+    given = {"user_id": found.login, "token": found.password, "use_ssl": found.extra_dejson.get("use_ssl")}
+    options = ";".join(f"{name}={quote(str(value), safe='')}" for name, value in given.items() if value)
+    return f"sc://{place}/;{options}" if options else f"sc://{place}"
 
 
 def smtp_server() -> SmtpServer:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from abtest_connections import experiments_folder, results_folder, warehouse_url
+from abtest_tasks import ACCEPTED
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralError
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TaskSuccessEvent, TriggerEvent
@@ -36,19 +37,24 @@ class OutcomesReadyTrigger(BaseTrigger):
         Pause between two questions.
     wait_hours : float
         After this the night fails.
+    accepted : str, optional
+        Outcome sources that are taken as they are, separated by commas.
     """
 
-    def __init__(self, experiment_key: str, as_of: str, since: str, poll_seconds: float, wait_hours: float) -> None:
+    def __init__(
+        self, experiment_key: str, as_of: str, since: str, poll_seconds: float, wait_hours: float, accepted: str = ""
+    ) -> None:
         super().__init__()
         self.experiment_key = experiment_key
         self.as_of = as_of
         self.since = since
         self.poll_seconds = poll_seconds
         self.wait_hours = wait_hours
+        self.accepted = accepted
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give the class and the arguments from which the triggerer makes it again."""
-        names = ("experiment_key", "as_of", "since", "poll_seconds", "wait_hours")
+        names = ("experiment_key", "as_of", "since", "poll_seconds", "wait_hours", "accepted")
         return "abtest_sensors.OutcomesReadyTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -88,7 +94,9 @@ class OutcomesReadyTrigger(BaseTrigger):
         experiment, location = definitions.load_experiment(experiments_folder(), self.experiment_key), warehouse_url()
         try:
             with warehouses.connect(location) as warehouse:
-                found = pipeline.outcomes_ready(experiment, dt.date.fromisoformat(self.as_of), warehouse)
+                as_of, accepted = dt.date.fromisoformat(self.as_of), [name for name in self.accepted.split(",") if name]
+                found = pipeline.outcomes_ready(experiment, as_of, warehouse, results_folder())
+                found = pipeline.blocking(experiment, found, accepted)
         except OSError as error:
             # A loader that holds the file, a restart of the server: the next look may find it open.
             return [f"the warehouse, which cannot be read now ({error})"]
@@ -98,7 +106,8 @@ class OutcomesReadyTrigger(BaseTrigger):
         return (
             f"{self.experiment_key}, {self.as_of}: after {self.wait_hours:g} h the night still waits for {listed}. "
             f"Load what is missing, then clear the task outcomes_ready of this run. Data that never arrives: name "
-            f"the day's gap in the load log, or raise ABTEST_WAIT_HOURS if the source is always this late."
+            f"the day's gap in the load log, or raise ABTEST_WAIT_HOURS if the source is always this late. A day that "
+            f"is there but not whole: backfill this night with accept_incomplete, and the report says so."
         )
 
 
@@ -118,7 +127,7 @@ class OutcomesReadySensor(BaseSensorOperator):
     marked failed by the scheduler (apache/airflow 71580), and in a backfill every trigger fires at once.
     """
 
-    template_fields = ("as_of", "since")
+    template_fields = ("as_of", "since", "accepted")
     start_from_trigger = True
 
     def __init__(
@@ -129,6 +138,7 @@ class OutcomesReadySensor(BaseSensorOperator):
         self.experiment_key = experiment_key
         self.as_of = "{{ data_interval_end.strftime('%Y-%m-%d') }}"
         self.since = "{{ dag_run.start_date.isoformat() }}"
+        self.accepted = ACCEPTED
         wait_hours = wait_hours or float(os.environ.get("ABTEST_WAIT_HOURS") or WAIT_HOURS)
         self.start_trigger_args = StartTriggerArgs(
             trigger_cls="abtest_sensors.OutcomesReadyTrigger",
@@ -138,6 +148,7 @@ class OutcomesReadySensor(BaseSensorOperator):
                 "since": self.since,
                 "poll_seconds": poll_seconds or float(os.environ.get("ABTEST_POLL_SECONDS") or POLL_SECONDS),
                 "wait_hours": wait_hours,
+                "accepted": self.accepted,
             },
             next_method="fail",
             # Only if the trigger itself never looks at the clock again; its own message is the better one.

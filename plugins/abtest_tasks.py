@@ -34,6 +34,15 @@ DELIVER = Param(
     description_md="Backfills only: also send what each night writes by e-mail and Slack. Off: it is written and "
     "nobody gets a message. Scheduled nights always deliver.",
 )
+ACCEPT_INCOMPLETE = Param(
+    [],
+    type="array",
+    items={"type": "string"},
+    title="Accept incomplete sources",
+    description_md="Backfills only: outcome sources that are taken as they are, although their last day is not whole. "
+    "The report says so. A day that is missing altogether is waited for all the same.",
+)
+ACCEPTED = "{{ params.accept_incomplete | join(',') }}"
 
 
 def skip_unless_delivered() -> None:

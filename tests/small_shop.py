@@ -163,8 +163,12 @@ def _warehouse() -> bytes:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Every file below a folder with its bytes, but for what nights keep for later ones and what they cost."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "_state" not in path.parts and path.name != "cost.jsonl"
+    }
 
 
 def run_together(folder: Path, barrier) -> None:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What tests of mail and pictures need beside Python: Chromium, Dovecot, node with npm, and MailDev by npm.
+# What tests of mail, pictures and Spark need beside Python: Chromium, Dovecot, node with npm, Java, and MailDev by npm.
 # Without them these tests are skipped, and say so.
 set -u
 missing=
@@ -7,6 +7,7 @@ command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing
 [ -x /usr/lib/dovecot/imap ] || missing="$missing dovecot-imapd"
 command -v node >/dev/null || missing="$missing nodejs"
 command -v npm >/dev/null || missing="$missing npm"
+command -v "${JAVA_HOME:+$JAVA_HOME/bin/}java" >/dev/null || missing="$missing default-jre-headless"
 if [ -n "$missing" ]; then
     if command -v apt-get >/dev/null; then
         echo "Installing system packages for the tests:$missing"

@@ -131,7 +131,7 @@ def moment_rows(experiment, how, cells, rng):
     rows = []
     for exposed_on, variant, segment, crossover, units in cells:
         where = {"variant": variant, "crossover": crossover, "exposed_on": exposed_on, "null_rows": 0}
-        where |= {"segment_0": segment} if experiment.segments else {}
+        places = [(None, None), *((one.attribute, segment) for one in experiment.segments)]
         for metric in experiment.metrics.values():
             known = units - units // 7 if metric.covariate else units
             for count, has in ((known, True), (units - known, False)):
@@ -146,7 +146,7 @@ def moment_rows(experiment, how, cells, rng):
                     row |= {"covariate_known": has, "covariate_mean": both.covariate.mean if has else None,
                             "covariate_m2": both.covariate.m2 if has else None,
                             "comoment": both.comoment if has else None}  # fmt: skip
-                rows.append(row)
+                rows += [{**row, "segment": attribute, "value": value} for attribute, value in places]
     return rows
 
 

@@ -3,7 +3,7 @@
 import datetime as dt
 
 import pytest
-from small_shop import AS_OF, Shop
+from small_shop import AS_OF, KEY, Shop
 
 from abtest_lib.collection import read_night
 from abtest_lib.errors import DataError
@@ -29,7 +29,7 @@ def purchase(old, new):
 def message_of(shop, as_of=AS_OF):
     with pytest.raises(DataError) as caught:
         shop.collect(as_of)
-    assert not shop.results.exists(), "a refused night must leave nothing behind"
+    assert not (shop.results / KEY).exists(), "a refused night must leave nothing behind"
     return str(caught.value)
 
 
@@ -130,8 +130,10 @@ BROKEN = {
     ),
     "day is not in the load log": (
         ["DELETE FROM load_log WHERE data_on = DATE '2026-02-07' AND source <> 'assignments'"],
-        "checkout, 2026-02-08: the data is not complete: purchases: 2026-02-07 is not in the load log; page_loads: "
-        "2026-02-07 is not in the load log. Run again when it has been loaded.",
+        "checkout, 2026-02-08: the data is not complete: purchases: 2026-02-07 is not in the load log; expected by "
+        "2026-02-08 03:00 UTC, usual 03:00; page_loads: 2026-02-07 is not in the load log; expected by 2026-02-08 "
+        "03:00 "
+        "UTC, usual 03:00. Run again when it has been loaded.",
     ),
     "table is gone": (
         ["ALTER TABLE purchases RENAME TO purchase"],
@@ -154,7 +156,7 @@ BROKEN = {
     ),
     "value that is no number": (
         ["ALTER TABLE purchases ALTER amount_usd TYPE VARCHAR", "UPDATE purchases SET amount_usd = 'much'"],
-        "checkout, 2026-02-08: source purchases: the warehouse refused outcome_checks.sql: Conversion Error: Could not "
+        "checkout, 2026-02-08: source purchases: the warehouse refused outcome_rows.sql: Conversion Error: Could not "
         "convert string 'much' to DOUBLE when casting from source column amount_usd. Check the table's columns and "
         "types "
         "against sources.yaml and metrics.yaml.",
@@ -258,7 +260,7 @@ def test_view_over_a_vanished_table_is_a_data_error(shop):
 def test_empty_outcome_source_is_no_fault(shop):
     shop.change("DELETE FROM purchases")
     with connect(shop.warehouse) as source:
-        night = read_night(shop.experiment, AS_OF, source)
+        night = read_night(shop.experiment, AS_OF, source, shop.results)
     assert night.exposure["sources"][0] == {"source": "purchases", "rows": 0, "rows_without_unit": 0}
     assert sum(row["mean"] for row in night.moments if row["metric"] == "conversion") == 0
 
@@ -266,7 +268,7 @@ def test_empty_outcome_source_is_no_fault(shop):
 def test_outcome_rows_without_unit_are_counted_and_not_used(shop):
     shop.change(purchase("'u0'", "NULL"), purchase("'u0'", "''"))
     with connect(shop.warehouse) as source:
-        night = read_night(shop.experiment, AS_OF, source)
+        night = read_night(shop.experiment, AS_OF, source, shop.results)
     assert night.exposure["sources"][0]["rows_without_unit"] == 2
 
 
@@ -278,8 +280,10 @@ def test_a_lag_that_is_too_short_is_found_in_the_load_times(shop, late, enough):
             TIMESTAMP '2026-01-20 09:00' + IF(i < {late}, 60, 0) * INTERVAL 1 HOUR, 1
         FROM range(200) AS r (i)""")  # noqa: S608
     with connect(shop.warehouse) as source:
-        (found,) = read_night(shop.experiment, AS_OF, source).exposure["delays"]
-    assert found == {"source": "purchases", "lag_days": 1, "rows": 200, "late_share": late / 200, "enough_days": enough}
+        (found,) = read_night(shop.experiment, AS_OF, source, shop.results).exposure["delays"]
+    assert found == {"source": "purchases", "lag_days": 1, "rows": 200, "late_share": late / 200, "enough_days": enough,
+                     # All other rows came after one hour; 5 or 5.5 % of 200 after two days and a half.
+                     "p50_days": 1, "p95_days": enough, "p99_days": 3}  # fmt: skip
 
 
 def test_the_report_says_that_a_lag_is_too_short(shop):
@@ -292,7 +296,7 @@ def test_the_report_says_that_a_lag_is_too_short(shop):
 def test_units_add_up_from_exposed_to_matured_to_valued(shop):
     shop.change("DELETE FROM page_loads WHERE unit_id = 'u0'")
     with connect(shop.warehouse) as source:
-        night = read_night(shop.experiment, dt.date(2026, 2, 6), source)
+        night = read_night(shop.experiment, dt.date(2026, 2, 6), source, shop.results)
     # On 2026-02-06 the units of 2026-02-02 are three days old: 67 pairs of 200 (0, 3, ..., 198 of 0 to 199).
     assert night.exposure["units"] == {"control": 200, "treatment": 200}
     latency = next(row for row in night.exposure["maturity"] if row["metric"] == "latency_ms")
@@ -306,13 +310,13 @@ def test_night_knows_what_the_last_of_its_sources_had_loaded(shop):
     shop.change("UPDATE load_log SET loaded_at = TIMESTAMP '2026-02-08 05:30' "
                 "WHERE source = 'page_loads' AND data_on = DATE '2026-02-07'")  # fmt: skip
     with connect(shop.warehouse) as source:
-        assert read_night(shop.experiment, AS_OF, source).exposure["known_by"] == "2026-02-08T05:30:00"
+        assert read_night(shop.experiment, AS_OF, source, shop.results).exposure["known_by"] == "2026-02-08T05:30:00"
 
 
 def test_without_load_log_a_night_knows_what_was_loaded_within_the_stated_hours(shop):
     shop.redefine("sources", "load_log: {table: load_log}", "loaded_within_hours: 7")
     with connect(shop.warehouse) as source:
-        assert read_night(shop.experiment, AS_OF, source).exposure["known_by"] == "2026-02-08T07:00:00"
+        assert read_night(shop.experiment, AS_OF, source, shop.results).exposure["known_by"] == "2026-02-08T07:00:00"
 
 
 def test_numeric_variants_are_the_text_of_the_definition(shop):
@@ -322,4 +326,4 @@ def test_numeric_variants_are_the_text_of_the_definition(shop):
         "checkout", "variants: {control: 1, treatment: 1}\ncontrol: control", "variants: {0: 1, 1: 1}\ncontrol: '0'"
     )
     with connect(shop.warehouse) as source:
-        assert read_night(shop.experiment, AS_OF, source).exposure["units"] == {"0": 200, "1": 200}
+        assert read_night(shop.experiment, AS_OF, source, shop.results).exposure["units"] == {"0": 200, "1": 200}

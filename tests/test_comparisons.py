@@ -27,8 +27,9 @@ def nightly(tmp_path_factory):
 
 def cell(day, variant, successes, n=500, *, metric="conversion"):
     mean = successes / n
-    return {"metric": metric, "variant": variant, "crossover": False, "exposed_on": START + dt.timedelta(days=day),
-            "units": n, "null_rows": 0, "n": n, "mean": mean, "m2": n * mean * (1 - mean)}  # fmt: skip
+    return {"metric": metric, "variant": variant, "crossover": False, "segment": None, "value": None,
+            "exposed_on": START + dt.timedelta(days=day), "units": n, "null_rows": 0, "n": n,
+            "mean": mean, "m2": n * mean * (1 - mean)}  # fmt: skip
 
 
 def latency(day, variant, mean, n=500, sd=300.0):

@@ -137,7 +137,8 @@ def test_night_without_a_result_waits_and_the_warehouse_says_for_what(shop):
     shop.change("DELETE FROM load_log WHERE source = 'purchases' AND data_on = DATE '2026-02-07'")
     with connect(shop.warehouse) as warehouse:
         (one,) = collect(shop, warehouse=warehouse)
-    assert (one.state, one.problems) == ("waiting", (("", "waits for purchases: 2026-02-07 is not in the load log"),))
+    said = "waits for purchases: 2026-02-07 is not in the load log; expected by 2026-02-08 03:00 UTC, usual 03:00"
+    assert (one.state, one.problems) == ("waiting", (("", said),))
     shop.change("DROP TABLE purchases")
     with connect(shop.warehouse) as warehouse:
         ((_, reason),) = collect(shop, warehouse=warehouse)[0].problems

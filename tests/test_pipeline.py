@@ -89,7 +89,12 @@ def test_rows_of_a_later_night_do_not_change_an_earlier_one(shop):
 def test_restated_rows_make_a_new_revision_beside_the_old_one(shop):
     first = shop.run()
     before = content(first)
-    shop.change(LATE_PURCHASE.format(loaded_at="2026-02-08 02:00:00"))
+    shop.change(
+        LATE_PURCHASE.format(loaded_at="2026-02-08 02:00:00"),
+        # The loader says that it has put the day right.
+        "INSERT INTO load_log SELECT 'purchases', occurred_at::DATE, TIMESTAMP '2026-02-09 04:00' FROM purchases "
+        "WHERE loaded_at = TIMESTAMP '2026-02-08 02:00:00'",
+    )
     second = shop.run()
     assert second != first
     assert second.parent == first.parent

@@ -31,10 +31,10 @@ def two_treatments(experiment):
     )
 
 
-def share(variant, successes, n=1000, *, metric="conversion", crossover=False, platform="ios"):
+def share(variant, successes, n=1000, *, metric="conversion", crossover=False, platform=None):
     mean = successes / n if n else 0.0
     return {"metric": metric, "variant": variant, "crossover": crossover, "exposed_on": dt.date(2026, 2, 2),
-            "segment_0": platform, "units": n, "null_rows": 0, "n": n, "mean": mean,
+            "segment": platform and "customers.platform", "value": platform, "units": n, "null_rows": 0, "n": n, "mean": mean,
             "m2": n * mean * (1 - mean)}  # fmt: skip
 
 
@@ -82,8 +82,8 @@ def test_interim_night_has_estimate_and_interval_but_no_test_and_no_word(experim
 
 def test_no_part_of_an_interim_night_says_better_worse_or_safe(experiment):
     rows = [share("control", 300), share("treatment", 500), mean("control", 100), mean("treatment", 100),
-            mean("control", 20, metric="revenue_per_user"),
-            mean("treatment", 30, metric="revenue_per_user")]  # fmt: skip
+            mean("control", 20, metric="revenue_per_user"), mean("treatment", 30, metric="revenue_per_user"),
+            share("control", 300, platform="ios"), share("treatment", 500, platform="ios")]  # fmt: skip
     metrics = readings.significance(experiment, BEFORE, rows)
     parts = [
         *metrics["metrics"],
@@ -294,12 +294,12 @@ def test_segments_that_differ_are_told_apart_from_those_that_do_not(experiment):
 
 
 def test_segments_are_not_told_apart_before_the_horizon(experiment):
-    rows = [share("control", 300), share("treatment", 400)]
+    rows = [share(variant, 300, platform=value) for variant in experiment.weights for value in ("ios", "web")]
     assert readings.heterogeneity(experiment, BEFORE, readings.segments(experiment, BEFORE, rows)) == []
 
 
 def test_one_segment_value_cannot_differ(experiment):
-    rows = [share("control", 300), share("treatment", 400)]
+    rows = [share("control", 300, platform="ios"), share("treatment", 400, platform="ios")]
     (found,) = readings.heterogeneity(experiment, HORIZON, readings.segments(experiment, HORIZON, rows))
     assert found["not_computed"]
 

@@ -9,6 +9,7 @@ from adbc_driver_postgresql import dbapi
 from small_shop import AS_OF, Shop
 
 from abtest_lib import pipeline, results
+from abtest_lib.collection import maturing_together
 from abtest_lib.dialects import numbered, translate
 from abtest_lib.errors import DataError
 from abtest_lib.queries import NightQueries
@@ -125,6 +126,8 @@ class Recorder:
 
     def query(self, sql, parameters=None):
         self.asked.append((sql, parameters))
+        if "AS repeated_units" not in sql and "AS units" in sql:
+            return []
         return [{"repeated_units": 0, "example": None, "complete_at": None, "rows_found": 0, "not_finite_0": 0}]
 
 
@@ -132,16 +135,17 @@ def all_statements(shop):
     """Every statement that a night can ask, with covariates, segments, filters and checks."""
     shop.redefine("metrics", "latency_ms:\n  {", "latency_ms:\n  {where: {unit_id: u1}, covariate: customers.age, ")
     experiment, recorder = shop.experiment, Recorder()
-    ask, known_by = NightQueries(experiment, AS_OF, recorder), pipeline.dt.datetime(2026, 2, 8, 4)
+    ask, moment = NightQueries(experiment, AS_OF, recorder), pipeline.dt.datetime(2026, 2, 8, 4)
+    known_by = dict.fromkeys([experiment.exposures.name, *experiment.outcomes], moment)
     ask.complete_at("purchases", experiment.load_log)
     ask.rows_since_last_day(experiment.exposures)
-    ask.exposure_checks(known_by)
+    ask.exposure_checks(moment)
     for source in experiment.outcomes.values():
-        ask.outcome_checks(source, ["amount_usd"], known_by)
+        ask.outcome_checks(source, ["amount_usd"], moment)
     ask.attribute_checks(experiment.attributes["customers"])
     ask.units(known_by)
-    for metric in experiment.metrics.values():
-        ask.moments(metric, known_by)
+    for group in maturing_together(experiment):
+        ask.moments(group, known_by)
     return recorder.asked
 
 

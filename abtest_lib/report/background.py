@@ -102,10 +102,15 @@ def data_section(night: Mapping[str, Any]) -> dict[str, Any]:
         )
     else:
         lines.append("No unit saw two variants.")
+    lines += [_accepted(entry) for entry in exposure.get("accepted", ())]
+    lines += [_left_out(entry) for entry in exposure.get("left_out", ())]
+    lines += [_joins(entry) for entry in exposure.get("joins", ())]
     lines += [_late_rows(entry) for entry in exposure.get("delays", ()) if entry["late_share"] > LATE_SHARE]
+    lines += _how_late(exposure.get("delays", ()))
     rows = []
     for entry in night["maturity"]:
-        window = f"{_days(entry)} after exposure"
+        # A table with a row a unit has no windows.
+        window = f"{_days(entry)} after exposure" if entry["window_days"] else "as its table has it"
         counted, waiting = (count_text(sum(entry[key].values())) for key in ("matured", "waiting"))
         rows.append([clean_name(entry["title"]), window, counted, waiting, short_day(entry["complete_on"])])
     return {"lines": lines, "columns": ["Metric", "Counted", "Waiting", "Complete on"], "rows": rows}
@@ -158,6 +163,40 @@ def _late_rows(entry: Mapping[str, Any]) -> str:
     return (
         f"⚠ Lag too short: at least {percent(round(entry['late_share'], 3))} of the rows of "
         f"{clean_name(entry['source'])} come after the lag of {plural(entry['lag_days'], 'day')}; {enough}."
+    )
+
+
+def _how_late(delays: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say within how many days rows come, for each source once."""
+    by_source = {entry["source"]: entry for entry in delays if "p95_days" in entry}
+    said = [f"{clean_name(name)} {_within(entry)}" for name, entry in by_source.items()]
+    return [f"How late rows come (half, 95%, 99% of them within): {'; '.join(said)}."] if said else []
+
+
+def _within(entry: Mapping[str, Any]) -> str:
+    days = [entry[name] for name in ("p50_days", "p95_days", "p99_days")]
+    return ", ".join("over 28 days" if one is None else plural(one, "day") for one in days)
+
+
+def _accepted(entry: Mapping[str, Any]) -> str:
+    return f"⚠ Analysed although {clean_name(entry['source'])} was not complete: {clean_name(entry['reason'], 200)}."
+
+
+def _left_out(entry: Mapping[str, Any]) -> str:
+    return f"⚠ {clean_name(entry['title'])} was left out: {clean_name(entry['reason'], 200)}."
+
+
+def _joins(entry: Mapping[str, Any]) -> str:
+    title, source, share = clean_name(entry["title"]), clean_name(entry["source"]), percent(round(entry["share"], 3))
+    if entry["variant"] is None:
+        return (
+            f"⚠ {title}: of the units first exposed on {long_day(entry['exposed_on'])} only {share} have a row of "
+            f"{source}, usually {percent(round(entry['usual'], 3))}; rows may be missing."
+        )
+    when = "" if entry["kind"] == "join" else " that came after the lag"
+    return (
+        f"⚠ {title}: {share} of {clean_name(entry['variant'])}'s units have a row of {source}{when}, "
+        f"{percent(round(entry['usual'], 3))} of control's; this is more than chance."
     )
 
 

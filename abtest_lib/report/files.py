@@ -13,7 +13,7 @@ from abtest_lib.report.spreadsheet import numbers_csv
 
 # What of a definition decides which rows are read and how they are counted.
 _READS = ("starts_on", "ends_on", "control", "weights", "primary", "secondary", "guardrails", "segments", "exposures",
-          "outcomes", "attributes", "metrics", "load_log", "loaded_within_hours")  # fmt: skip
+          "units", "outcomes", "attributes", "metrics", "load_log", "loaded_within_hours")  # fmt: skip
 
 
 def write(night: Path, document: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> Path:

@@ -5,7 +5,6 @@ the formats.
 """
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 from abtest_lib.report.text import clean_name
@@ -39,11 +38,14 @@ def readable(results: Mapping[str, Any], *, hidden: frozenset[str] = frozenset()
     >>> readable(broken)["metrics"], readable(broken)["verdicts"][0]["verdict"]
     ([], 'invalid')
     """
-    night = deepcopy(dict(results))
+    # What is kept is shared with the results: a report reads all nights before it, and copying them cost most of it.
+    night = dict(results)
     ratio_failed = night["sample_ratio"].get("healthy") is not True or bool(night.get("withheld"))
-    for verdict in night["verdicts"]:
-        if ratio_failed and verdict["verdict"] != "invalid":
-            verdict |= {"verdict": "invalid", "reasons": []}
+    if ratio_failed:
+        night["verdicts"] = [
+            verdict if verdict["verdict"] == "invalid" else verdict | {"verdict": "invalid", "reasons": []}
+            for verdict in night["verdicts"]
+        ]
     invalid = {verdict["variant"] for verdict in night["verdicts"] if verdict["verdict"] == "invalid"}
     everyone = {verdict["variant"] for verdict in night["verdicts"]}
     night["invalid"] = frozenset(invalid)
@@ -51,8 +53,10 @@ def readable(results: Mapping[str, Any], *, hidden: frozenset[str] = frozenset()
     night["several"] = len(everyone) > 1
     if everyone <= night["hidden"]:
         night |= {"metrics": [], "guardrails": [], "segments": [], "heterogeneity": [], "outlook": []}
-    for metric in (*night["metrics"], *night["guardrails"], *night["segments"]):
-        metric["comparisons"] = [_claimable(entry, night) for entry in metric["comparisons"]]
+    for part in ("metrics", "guardrails", "segments"):
+        night[part] = [
+            entry | {"comparisons": [_claimable(one, night) for one in entry["comparisons"]]} for entry in night[part]
+        ]
     return night
 
 

@@ -107,8 +107,8 @@ def _unit_rows(night: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from (named | {"quantity": name, "value": source[name]} for name in ("rows", "rows_without_unit"))
     for delay in exposure.get("delays", ()):
         named = {"section": "delay", "metric": delay["source"]}
-        quantities = ("rows", "lag_days", "late_share", "enough_days")
-        yield from (named | {"quantity": name, "value": delay[name]} for name in quantities)
+        quantities = ("rows", "lag_days", "late_share", "enough_days", "p50_days", "p95_days", "p99_days")
+        yield from (named | {"quantity": name, "value": delay[name]} for name in quantities if name in delay)
     for entry in night["maturity"]:
         for quantity in ("matured", "waiting", "dropped_nulls"):
             for variant, count in entry[quantity].items():

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 _MONTHS = (
@@ -32,7 +33,12 @@ def clean_name(text: Any, limit: int = 80) -> str:
     >>> clean_name("One-page\\ncheckout"), clean_name("a" * 9, 6)
     ('One-page checkout', 'aaa…aa')
     """
-    spaced = re.sub(r"\s+", " ", str(text)).strip()
+    return _cleaned(str(text), limit)
+
+
+@lru_cache(maxsize=4096)  # a report names the same few things in thousands of cells
+def _cleaned(text: str, limit: int) -> str:
+    spaced = re.sub(r"\s+", " ", text).strip()
     kept = "".join(sign for sign in spaced if unicodedata.category(sign) not in ("Cc", "Cf", "Cs") or sign == "\u200d")
     if len(kept) > limit:
         kept = f"{kept[: limit - limit // 3 - 1]}…{kept[-(limit // 3) :]}"

@@ -8,6 +8,9 @@ import pytest
 SERVER = {"conn_type": "postgres", "host": "db.example.com", "port": 5433, "schema": "shop", "login": "ana",
           "password": "p@ss/word", "extra": {"sslmode": "require"}}  # fmt: skip
 
+CONNECT = {"conn_type": "spark_connect", "host": "spark.example.com", "port": 443, "login": "ana",
+           "password": "p@ss/;word", "extra": {"use_ssl": True}}  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("connection", "location"),
@@ -15,6 +18,11 @@ SERVER = {"conn_type": "postgres", "host": "db.example.com", "port": 5433, "sche
         (json.dumps(SERVER), "postgres://ana:p%40ss%2Fword@db.example.com:5433/shop?sslmode=require"),
         (json.dumps({"conn_type": "generic", "host": "/data/shop.duckdb"}), "/data/shop.duckdb"),
         ("duckdb:///data/shop.duckdb", "/data/shop.duckdb"),
+        ("spark:///data/tables", "spark:///data/tables"),
+        ("spark://cluster:7077/data/tables", "spark://cluster:7077/data/tables"),
+        (json.dumps({"conn_type": "spark", "host": "spark://cluster", "port": 7077}), "spark://cluster:7077/"),
+        (json.dumps(CONNECT), "sc://spark.example.com:443/;user_id=ana;token=p%40ss%2F%3Bword;use_ssl=True"),
+        (json.dumps({"conn_type": "spark_connect", "host": "sc://127.0.0.1"}), "sc://127.0.0.1"),
     ],
 )
 def test_connection_names_the_warehouse(connection, location, monkeypatch):

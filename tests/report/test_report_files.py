@@ -207,10 +207,12 @@ def test_csv_has_every_number_of_every_comparison():
 
 def test_csv_says_how_late_rows_came():
     results, _ = night("ship")
-    late = {"source": "purchases", "lag_days": 1, "rows": 900, "late_share": 0.12, "enough_days": None}
+    late = {"source": "purchases", "lag_days": 1, "rows": 900, "late_share": 0.12, "enough_days": None,
+            "p50_days": 0, "p95_days": None, "p99_days": None}  # fmt: skip
     results["exposure"]["delays"] = [late]
     found = {row["quantity"]: row["value"] for row in rows_of(results) if row["section"] == "delay"}
-    assert found == {"rows": "900", "lag_days": "1", "late_share": "0.12", "enough_days": ""}
+    assert found == {"rows": "900", "lag_days": "1", "late_share": "0.12", "enough_days": "",
+                     "p50_days": "0", "p95_days": "", "p99_days": ""}  # fmt: skip
 
 
 def test_csv_says_why_a_number_is_missing():

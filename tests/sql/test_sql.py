@@ -9,15 +9,17 @@ A case is a folder ``<query>/<case>`` with
 
 import csv
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from abtest_lib.definitions import load_experiment
-from abtest_lib.queries import NightQueries
+from abtest_lib.definitions import AttributeSource, load_experiment
+from abtest_lib.queries import Days, NightQueries
+from abtest_lib.unit_tables import UnitTable
 from abtest_lib.warehouse import connect
-from tests.engines import ENGINES, create_table, postgresql_url  # noqa: F401
+from tests.engines import ENGINES, create_table, number, postgresql_url, spark  # noqa: F401
 
 HERE = Path(__file__).parent
 SQL = HERE.parents[1] / "sql"
@@ -25,16 +27,49 @@ CASES = sorted(path.parent for path in HERE.glob("*/*/case.yaml"))
 TYPES = {"data_on": "DATE", "amount_usd": "DOUBLE", "quantity": "INTEGER"}
 
 ASK = {
-    "units": lambda ask, case, e: ask.units(case["known_by"]),
-    "moments": lambda ask, case, e: ask.moments(e.metrics["amount"], case["known_by"]),
+    "units": lambda ask, case, e: ask.units(known(case, e)),
+    "moments": lambda ask, case, e: ask.moments([e.metrics["amount"]], known(case, e)),
     "exposure_checks": lambda ask, case, e: [ask.exposure_checks(case["known_by"])],
     "outcome_checks": lambda ask, case, e: [
         ask.outcome_checks(e.outcomes["events"], case.get("values", []), case["known_by"])
     ],
     "delays": lambda ask, case, e: [
-        ask.delays(e.outcomes[case["source"]], case["lag_days"], case["longer"], case["known_by"])
+        flat_lags(row)
+        for row in ask.delays(e.outcomes[case["source"]], case["lags"], case["start"], case["end"], case["known_by"])
     ],
+    "day_counts": lambda ask, case, e: [
+        flat_nulls(row)
+        for row in ask.day_counts(
+            e.outcomes[case["source"]], case["columns"], case["start"], case["end"], case["known_by"]
+        )
+    ],
+    "changed_days": lambda ask, case, e: changed_days(ask, case, e),
+    "outcome_rows": lambda ask, case, e: (
+        ask.outcome_rows(e.outcomes["events"], case["values"], case["filters"], days(case)).read_all().to_pylist()
+    ),
+    "exposure_rows": lambda ask, case, e: ask.exposure_rows(e.exposures, days(case)).read_all().to_pylist(),
+    "day_rows": lambda ask, case, e: [
+        {"day": day, "rows_found": count}
+        for day, count in ask.day_rows(e.outcomes["events"], "occurred_at", days(case)).items()
+    ],
+    "attribute_rows": lambda ask, case, e: (
+        ask.attribute_rows(AttributeSource("customers", "customers", "unit_id"), case["segments"], case["covariates"])
+        .read_all()
+        .to_pylist()
+    ),
+    "load_log_days": lambda ask, case, e: ask.declared(case["source"]),
     "attribute_checks": lambda ask, case, e: [flat(ask.attribute_checks(e.attributes["customers"]))],
+    "unit_table_counts": lambda ask, case, e: unit_table(ask, case, e).ask(
+        "unit_table_counts", values=case["values"], texts=case["texts"]
+    ),
+    "unit_table_rows": lambda ask, case, e: unit_table(ask, case, e).ask(
+        "unit_table_rows", columns=case["columns"], rows=case["rows"]
+    ),
+    "unit_table_repeats": lambda ask, case, e: unit_table(ask, case, e).ask("unit_table_repeats"),
+    "unit_table_faults": lambda ask, case, e: unit_table(ask, case, e).ask(
+        "unit_table_faults", numbers=case["numbers"]
+    ),
+    "unit_table_cells": lambda ask, case, e: unit_cells(unit_table(ask, case, e), case["sets"]),
     "load_log": lambda ask, case, e: [{"complete_at": ask.complete_at(case["source"], e.load_log)}],
     "newest_day": lambda ask, case, e: [
         {
@@ -44,6 +79,49 @@ ASK = {
         }
     ],
 }
+
+
+def known(case, experiment):
+    """By source, what a case's night knows."""
+    return dict.fromkeys([experiment.exposures.name, *experiment.outcomes], case["known_by"])
+
+
+def unit_table(ask, case, experiment):
+    """The unit-level table of a case."""
+    return UnitTable(experiment, case["as_of"], ask._warehouse)
+
+
+def unit_cells(table, sets):
+    """The cells of a case's sets of segments."""
+    return table.cell_rows(replace(table.plan(), sets=sets))
+
+
+def days(case):
+    """The days of a case."""
+    return Days(case["start"], case["end"], case["known_by"], case.get("seen_by"))
+
+
+def flat_lags(row):
+    """A row with the counts by lag as columns of their own."""
+    late = {f"late_{lag}": count for lag, count in row["late"].items()}
+    return {name: value for name, value in row.items() if name != "late"} | late
+
+
+def flat_nulls(row):
+    """A row with the nulls by column as columns of their own, before the load time."""
+    counts = {name: row[name] for name in ("day", "rows", "rows_without_unit")}
+    return counts | row["nulls"] | {"last_loaded_at": row["last_loaded_at"]}
+
+
+def changed_days(ask, case, experiment):
+    """The rows of a case, those of an outcome source without the experiment; without a day last."""
+    of_outcomes = case["source"] == "events"
+    source = experiment.outcomes["events"] if of_outcomes else experiment.exposures
+    time = source.occurred_at if of_outcomes else source.exposed_at
+    rows = ask.changed_days(source, time, case)
+    if of_outcomes:
+        assert {row.pop("experiment") for row in rows} == {None}
+    return sorted(rows, key=lambda row: (row.get("experiment", ""), row["day"] or dt.date.max, row["rows_found"]))
 
 
 def flat(row):
@@ -84,10 +162,12 @@ def write_definitions(folder, case):
     return load_experiment(folder, "ranker")
 
 
-def parsed(text, like):
+def parsed(text, like, engine):
     """A cell of expected.csv in the type that the query returned."""
     if text == "null":
         return None
+    if isinstance(like, float):
+        return number(engine, text)
     if isinstance(like, bool):
         return {"true": True, "false": False}[text]
     if isinstance(like, dt.date | dt.datetime):
@@ -109,11 +189,11 @@ def test_query_returns_the_rows_worked_out_by_hand(folder, engine, tmp_path, req
         found = ASK[folder.parent.name](NightQueries(experiment, case["as_of"], warehouse), case, experiment)
     header, *rows = rows_of(folder / "expected.csv")
     assert [list(row) for row in found] == [header] * len(rows), case["why"]
-    expected = [[parsed(text, row[name]) for name, text in zip(header, cells, strict=True)]
+    expected = [[parsed(text, row[name], engine) for name, text in zip(header, cells, strict=True)]
                 for cells, row in zip(rows, found, strict=True)]  # fmt: skip
     assert [list(row.values()) for row in found] == expected, case["why"]
 
 
 def test_every_query_has_a_case():
-    fragments = {"exposed_units"}  # part of units and moments
+    fragments = {"exposed_units", "units_in_cells", "unit_cells"}  # parts of units and moments
     assert {path.parent.name for path in CASES} == {path.stem for path in SQL.glob("*.sql")} - fragments

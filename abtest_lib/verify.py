@@ -1,0 +1,114 @@
+"""Verifies a night: is what it made of the kept partitions equal to a computation from the raw tables?"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from abtest_lib.collection import read_night, recompute_night
+from abtest_lib.definitions import Experiment, Metric
+from abtest_lib.warehouse import Warehouse
+
+KEYS = ("metric", "segment", "value", "variant", "crossover", "exposed_on", "covariate_known")
+COUNTS = ("units", "null_rows", "denominator_null_rows", "n")
+EXPOSURE = ("units", "crossovers", "cells", "outside_dates", "first_on", "last_on", "known_by", "maturity", "delays")
+# Sums of a few million numbers, added in another order.
+TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How many rows of moments were compared, by how much they differ at most, and what is not equal."""
+
+    rows: int
+    largest_difference: float
+    problems: tuple[str, ...]
+
+
+def verify(
+    experiment: Experiment,
+    as_of: dt.date,
+    warehouse: Warehouse,
+    results_folder: Path | str,
+    catalogue: Iterable[Metric] = (),
+) -> Verified:
+    """Is a night out of the kept partitions equal to one out of the raw tables?
+
+    Parameters
+    ----------
+    experiment : Experiment
+        What to compare.
+    as_of : date
+        The night.
+    warehouse : Warehouse
+        Open for reading; its whole history of the experiment is read.
+    results_folder : path
+        The state lies below it.
+    catalogue : iterable of Metric, optional
+        As for ``pipeline.collect``.
+
+    Returns
+    -------
+    Verified
+        ``problems`` is empty when counts are equal and moments differ by rounding alone: by at most 1e-10 of the spread
+        of a metric, which sums over the same numbers in another order stay far below.
+
+    Raises
+    ------
+    DataError
+        As ``collect``.
+
+    Examples
+    --------
+    >>> verify(experiment, dt.date(2026, 3, 3), warehouse, results_folder).problems
+    ()
+    """
+    kept = read_night(experiment, as_of, warehouse, results_folder, catalogue)
+    raw = recompute_night(experiment, as_of, warehouse)
+    problems = [f"{name} is {kept.exposure[name]}, raw {raw.exposure[name]}" for name in EXPOSURE
+                if kept.exposure[name] != raw.exposure[name]]  # fmt: skip
+    found, wanted = _by_cell(kept.moments), _by_cell(raw.moments)
+    problems += [f"{_words(cell)} is missing" for cell in wanted if cell not in found]
+    problems += [f"{_words(cell)} is there, but not in the raw tables" for cell in found if cell not in wanted]
+    largest = 0.0
+    for cell in wanted.keys() & found.keys():
+        differences = _differences(found[cell], wanted[cell])
+        largest = max([largest, *(value for value in differences.values() if math.isfinite(value))])
+        problems += [f"{_words(cell)}: {name} is {found[cell][name]}, raw {wanted[cell][name]}"
+                     for name, value in differences.items() if value > TOLERANCE]  # fmt: skip
+    return Verified(len(wanted), largest, tuple(problems))
+
+
+def _by_cell(rows: Sequence[Mapping]) -> dict[tuple, Mapping]:
+    return {tuple(row.get(name) for name in KEYS): row for row in rows}
+
+
+def _words(cell: tuple) -> str:
+    return ", ".join(str(part) for part in cell if part is not None)
+
+
+def _differences(found: Mapping, wanted: Mapping) -> dict[str, float]:
+    """By column, the difference as a share of what rounding can be measured by; infinite where counts differ."""
+    differences = {name: math.inf for name in COUNTS if found.get(name) != wanted.get(name)}
+    n = wanted["n"]
+    for prefix in ("", "covariate_", "denominator_"):
+        mean, m2 = wanted.get(f"{prefix}mean"), wanted.get(f"{prefix}m2")
+        if mean is None or m2 is None:
+            continue
+        spread = abs(mean) + math.sqrt(m2 / n) if n else 0.0
+        differences |= {f"{prefix}mean": _share(found[f"{prefix}mean"], mean, spread),
+                        f"{prefix}m2": _share(found[f"{prefix}m2"], m2, n * spread**2)}  # fmt: skip
+    if wanted.get("comoment") is not None:
+        both = [prefix for prefix in ("", "covariate_", "denominator_") if wanted.get(f"{prefix}m2") is not None]
+        sizes = [wanted[f"{prefix}m2"] + n * wanted[f"{prefix}mean"] ** 2 for prefix in both]
+        differences["comoment"] = _share(found["comoment"], wanted["comoment"], math.sqrt(math.prod(sizes)))
+    return differences
+
+
+def _share(found: float | None, wanted: float, size: float) -> float:
+    if found is None:
+        return math.inf
+    return abs(found - wanted) / size if size else (0.0 if found == wanted else math.inf)
