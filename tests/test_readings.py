@@ -34,7 +34,8 @@ def two_treatments(experiment):
 def share(variant, successes, n=1000, *, metric="conversion", crossover=False, platform=None):
     mean = successes / n if n else 0.0
     return {"metric": metric, "variant": variant, "crossover": crossover, "exposed_on": dt.date(2026, 2, 2),
-            "segment": platform and "customers.platform", "value": platform, "units": n, "null_rows": 0, "n": n, "mean": mean,
+            "segment": platform and "customers.platform", "value": platform, "units": n,
+            "null_rows": 0, "n": n, "mean": mean,
             "m2": n * mean * (1 - mean)}  # fmt: skip
 
 

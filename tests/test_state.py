@@ -15,6 +15,7 @@ from small_shop import AS_OF, KEY, Shop, run_together
 from abtest_lib import definitions
 from abtest_lib.collection import forget_sources, read_night
 from abtest_lib.errors import DataError
+from abtest_lib.state import store
 from abtest_lib.state.store import FOLDER
 from abtest_lib.verify import verify
 from abtest_lib.warehouse import connect
@@ -69,13 +70,15 @@ def a_time(rng):
 
 
 def late_purchase(rng):
-    return ["INSERT INTO purchases SELECT '{}', moment, moment + INTERVAL {} HOUR, {} FROM (SELECT {} AS moment)".format(
-        f"u{rng.randrange(410)}", rng.choice((1, 3, 20, 30, 60, 100)), rng.random() * 100, a_time(rng))]  # fmt: skip
+    unit, hours = f"u{rng.randrange(410)}", rng.choice((1, 3, 20, 30, 60, 100))
+    return [f"INSERT INTO purchases SELECT '{unit}', moment, moment + INTERVAL {hours} HOUR, {rng.random() * 100} "
+            f"FROM (SELECT {a_time(rng)} AS moment)"]  # fmt: skip
 
 
 def late_exposure(rng):
-    return ["INSERT INTO exposures SELECT 'checkout', '{}', '{}', moment, moment + INTERVAL {} HOUR FROM (SELECT {} AS moment)".format(
-        f"u{rng.randrange(420)}", rng.choice(("control", "treatment")), rng.choice((1, 3, 20, 50)), a_time(rng))]  # fmt: skip
+    unit, variant = f"u{rng.randrange(420)}", rng.choice(("control", "treatment"))
+    return [f"INSERT INTO exposures SELECT 'checkout', '{unit}', '{variant}', moment, "
+            f"moment + INTERVAL {rng.choice((1, 3, 20, 50))} HOUR FROM (SELECT {a_time(rng)} AS moment)"]  # fmt: skip
 
 
 def duplicates(rng):
@@ -366,3 +369,20 @@ def test_rows_that_were_mended_after_a_refusal_are_read(shop):
         shop.collect()
     shop.change("UPDATE purchases SET amount_usd = 20 WHERE isnan(amount_usd)")
     checked(shop)
+
+
+def test_files_that_no_record_uses_are_removed_a_day_later(shop, monkeypatch):
+    checked(shop)
+    (folder,) = (shop.results / FOLDER).iterdir()
+    before = set(folder.glob("sources/purchases-*/*.parquet"))
+    (folder / "new" / "half").mkdir(parents=True)
+    os.utime(folder / "new" / "half", (0, 0))
+    shop.change("UPDATE purchases SET amount_usd = amount_usd + 1", DECLARED)
+    checked(shop)
+    assert before < set(folder.glob("sources/purchases-*/*.parquet")), "another night may be reading them"
+    assert not (folder / "new" / "half").exists()
+    monkeypatch.setattr(store, "RETIRED_SECONDS", -1.0)
+    shop.change("UPDATE purchases SET amount_usd = amount_usd + 1", DECLARED)
+    checked(shop)
+    left = set(folder.glob("sources/purchases-*/*.parquet"))
+    assert left and not before & left

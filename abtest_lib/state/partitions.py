@@ -294,6 +294,10 @@ class Partitions:
                     record["days"].pop(day, None)
                 self.store.write(self.of.name, record)
                 raise
+            if self.readings:
+                kept = record["days"].values()
+                used = [file for day in kept for file in (*self._files(day), *day.get("unit_days", ()))]
+                record["retired"] = self.store.tidy(self.of.name, used, record.get("retired", {}))
             self.store.write(self.of.name, record)
             return found
 

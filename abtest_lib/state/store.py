@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from abtest_lib.queries import PARAMETER, render
 
 FOLDER = "_state"  # below the results; no experiment's key begins with an underscore
 READINGS = "reads.jsonl"
+RETIRED_SECONDS = 86_400.0
 FORMAT = 1  # of the files; another number begins anew beside them
 
 
@@ -179,9 +181,26 @@ class Store:
         """Where files are that ``move`` named."""
         return [str(self.folder / name) for name in names]
 
-    def sweep(self) -> None:
-        """Remove what a killed night left half-written; call with no other night at work, or with its lock."""
-        shutil.rmtree(self.folder / "new", ignore_errors=True)
+    def tidy(self, name: str, used: Iterable[str], retired: Mapping[str, float]) -> dict[str, float]:
+        """Remove files below a name that no record has used for a day, and what killed nights left half-written.
+
+        A file that is used no more may still be read by another night, so it is retired first.
+
+        Returns
+        -------
+        dict
+            Since when each file is retired, in seconds; only tidying depends on the clock.
+        """
+        now, used = time.time(), set(used)
+        unused = {str(path.relative_to(self.folder)) for path in (self.folder / name).glob("*.parquet")} - used
+        since = {file: retired.get(file, now) for file in unused}
+        for file in [file for file, moment in since.items() if moment < now - RETIRED_SECONDS]:
+            (self.folder / file).unlink(missing_ok=True)
+            del since[file]
+        for folder in (self.folder / "new").glob("*"):
+            if folder.stat().st_mtime < now - RETIRED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+        return since
 
     def _execute(self, template: str, bound: Mapping | None, names: Mapping):
         return self.connection.execute(*self._bound(template, bound, names))
