@@ -64,7 +64,8 @@ def holds(
     store : Store or None
         Keeps the counts of days that need not be asked again; without it every day is asked.
     sources : iterable of OutcomeSource
-        Which to look at; those with ``completeness: off`` are passed over.
+        Which to look at; those with ``completeness: off``, and those whose last day is in no unit's window any more, are
+        passed over.
 
     Returns
     -------
@@ -79,7 +80,7 @@ def holds(
     found = []
     store = store if store and _writable(store) else None
     for source in sources:
-        if source.completeness is None:
+        if source.completeness is None or not _in_a_window(experiment, source.name, as_of - DAY):
             continue
         kept = _Kept(experiment, source, queries, store)
         with store.lock(kept.name) if store else nullcontext():
@@ -88,6 +89,12 @@ def holds(
             kept.write(day.day, whole=hold is None)
         found += [hold] if hold else []
     return found
+
+
+def _in_a_window(experiment: Experiment, source: str, day: dt.date) -> bool:
+    """Whether rows of a day can count for a unit; those of any other day need not be whole."""
+    parts = [part for metric in experiment.metrics.values() for part in metric.parts if part.source == source]
+    return day < experiment.ends_on + max(part.delay_days + part.window_days for part in parts) * DAY
 
 
 def _writable(store: Store) -> bool:
