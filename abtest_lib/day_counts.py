@@ -64,8 +64,8 @@ def holds(
     store : Store or None
         Keeps the counts of days that need not be asked again; without it every day is asked.
     sources : iterable of OutcomeSource
-        Which to look at; those with ``completeness: off``, and those whose last day is in no unit's window any more, are
-        passed over.
+        Which to look at; those with ``completeness: off``, and those whose last day is in no unit's window any more,
+        are passed over.
 
     Returns
     -------

@@ -209,6 +209,8 @@ def test_gaps_by_chance_are_as_rare_as_alpha():
 def shop(tmp_path):
     """A shop whose tables go nine weeks back: each day 48 purchases and page loads, one each half hour."""
     shop = Shop(tmp_path)
+    # The last window ends with the night's last day.
+    shop.redefine(KEY, "ends_on: 2026-02-05", "ends_on: 2026-02-06")
     for table in ("purchases", "page_loads"):
         shop.change(
             f"""INSERT INTO {table} SELECT 'visitor' || i,
@@ -372,3 +374,15 @@ def test_the_report_names_a_treatment_without_its_rows(tmp_path):
     shop.change("DELETE FROM page_loads WHERE substr(unit_id, 2)::INTEGER % 4 = 1")
     said = " ".join((shop.run() / "report.txt").read_text().split())
     assert "Latency: 50% of treatment's units have a row of page_loads, 100% of control's; this is more than" in said
+
+
+def test_a_day_that_can_count_for_no_unit_any_more_holds_nothing(shop):
+    shop.change("DELETE FROM purchases WHERE occurred_at >= TIMESTAMP '2026-02-07 06:00'")
+    assert [one.source for one in ready(shop)] == ["purchases"]
+    shop.redefine(KEY, "ends_on: 2026-02-06", "ends_on: 2026-02-05")
+    assert ready(shop) == []
+
+
+def ready(shop):
+    with connect(shop.warehouse) as warehouse:
+        return pipeline.outcomes_ready(shop.experiment, AS_OF, warehouse)
