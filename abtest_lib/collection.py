@@ -410,9 +410,11 @@ def _cells(experiment: Experiment, units: list[dict]) -> dict[str, dict[str, dic
 def _maturity(experiment: Experiment, metric: Metric, exposed: dict[str, int], moments: list[dict]) -> dict:
     rows = [row for row in whole(moments) if row["metric"] == metric.name]
     matured, valued = _by_variant(experiment, rows, "units"), _by_variant(experiment, rows, "n")
+    above = {"capped": _by_variant(experiment, rows, "capped")} if metric.is_capped else {}
     return {
         "metric": metric.name,
         "title": metric.title,
+        **above,
         "delay_days": metric.delay_days,
         "window_days": metric.window_days,
         "lag_days": metric.lag_days,

@@ -142,6 +142,12 @@ class Metric:
     covariate: Covariate | None = None
     numerator: Metric | None = None
     denominator: Metric | None = None
+    cap: float | None = None
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether the totals of units count up to a fixed value only, on one side of a ratio at least."""
+        return any(part.cap is not None for part in self.parts)
 
     @property
     def parts(self) -> tuple[Metric, ...]:
@@ -615,7 +621,7 @@ def _unit_metric(name: str, kind: str | None, found: Fields, units: dict) -> Met
     source = found.text("source")
     if kind == "retention":
         found.problem("kind", f"is retention, but '{source}' has one row a unit and no times; take proportion")
-    for key in ("aggregate", "where", "delay_days", "window_days", "lag_days"):
+    for key in ("aggregate", "where", "delay_days", "window_days", "lag_days", "cap"):
         found.refuse(key, f"is given, but '{source}' has one row a unit with the value itself; leave it out")
     covariate = _attribute(found, "covariate", {source: units[source]}, required=False)
     if covariate and kind == "proportion":
@@ -648,6 +654,9 @@ def _metric(name: str, kind: str | None, found: Fields, outcomes: dict, attribut
     covariate = _attribute(found, "covariate", attributes, required=False)
     if covariate and kind in ("proportion", "retention"):
         found.problem("covariate", f"is given, but it must stand with kind mean or count, not {kind}; leave it out")
+    cap = found.number("cap", above=0, below=1e300) if "cap" in found else None
+    if cap and kind in ("proportion", "retention"):
+        found.problem("cap", f"is given, but a unit's {kind} is 0 or 1; leave it out")
     return Metric(
         name=name,
         title=found.text("title"),
@@ -665,6 +674,7 @@ def _metric(name: str, kind: str | None, found: Fields, outcomes: dict, attribut
         nulls=found.choice("nulls", ("refuse", "drop", "zero"), default="refuse"),
         unit=found.text("unit", required=False),
         covariate=covariate and Covariate(*covariate),
+        cap=cap,
     )
 
 

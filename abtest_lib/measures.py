@@ -48,15 +48,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one statement computes; ``values`` are the parameters of the filters."""
+    """What one statement computes; ``values`` are parameters."""
 
     windows: tuple[Window, ...]
     columns: tuple[Column, ...]
 
     @property
-    def values(self) -> dict[str, str | int | float | bool]:
-        """The values of all filters by the name of their parameter."""
-        return {
+    def values(self) -> dict[str, str | int | float | bool | None]:
+        """The values of all filters and caps by the name of their parameter."""
+        caps = {f"cap_{column.number}_{number}": part.metric.cap for column in self.columns
+                for number, part in enumerate(column.parts) if part.metric.cap is not None}  # fmt: skip
+        return caps | {
             parameter(window, measure, number): value
             for window in self.windows
             for measure in window.measures

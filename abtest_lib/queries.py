@@ -202,6 +202,11 @@ class NightQueries:
                 f"Check the table's columns and types against sources.yaml and metrics.yaml."
             ) from error
 
+    @property
+    def days_at_once(self) -> int:
+        """Days of a source that one statement may bring."""
+        return self._warehouse.days_at_once
+
     def version(self, table: str) -> str | None:
         """What changes at the latest when a table does; None where the warehouse cannot say."""
         return self._warehouse.version(table)
@@ -427,6 +432,8 @@ def metric_rows(wanted: Plan, row: Mapping) -> list[dict]:
         if column.metric.kind == "ratio":
             names[1:1] = ["denominator_null_rows"]
             names += ["denominator_mean", "denominator_m2", "comoment"]
+        if column.metric.is_capped:
+            names.append("capped")
         head = {"metric": column.metric.name, **cell}
         if not column.metric.covariate:
             found.append({**head, "units": row["units"], **{name: row[f"{name}_{column.number}"] for name in names}})

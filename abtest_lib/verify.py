@@ -13,7 +13,7 @@ from abtest_lib.definitions import Experiment, Metric
 from abtest_lib.warehouse import Warehouse
 
 KEYS = ("metric", "segment", "value", "variant", "crossover", "exposed_on", "covariate_known")
-COUNTS = ("units", "null_rows", "denominator_null_rows", "n")
+COUNTS = ("units", "null_rows", "denominator_null_rows", "n", "capped")
 EXPOSURE = ("units", "crossovers", "cells", "outside_dates", "first_on", "last_on", "known_by", "maturity", "delays")
 # Sums of a few million numbers, added in another order.
 TOLERANCE = 1e-10

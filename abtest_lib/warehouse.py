@@ -24,6 +24,7 @@ class Warehouse(Protocol):
     """What a night asks of an engine; ``name`` is where it lies, without a password."""
 
     name: str
+    days_at_once: int  # of a source, that one statement may bring: what does not come in pieces must fit in memory
 
     def query(self, sql: str, parameters: Mapping | None = None) -> list[dict]:
         """Run one statement of ``sql/``, written for DuckDB with named parameters, and return its rows."""
@@ -54,6 +55,8 @@ class DuckDBWarehouse:
     One thread, so that sums are taken in one order and the same data gives the same digits
     (``docs/decisions/0002-one-thread-for-equal-digits.md``).
     """
+
+    days_at_once = 31
 
     def __init__(self, path: str | Path):
         self.name = str(path)

@@ -39,6 +39,8 @@ class PostgreSQLWarehouse:
         If the driver is not installed.
     """
 
+    days_at_once = 31
+
     def __init__(self, url: str):
         try:
             import adbc_driver_postgresql.dbapi as driver

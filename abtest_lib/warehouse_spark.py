@@ -69,6 +69,8 @@ class SparkWarehouse:
     partial sums arrive in any order.
     """
 
+    days_at_once = 1
+
     def __init__(self, location: str):
         parts = urlsplit(location)
         # Of a server the address alone: a login may stand before it, and a token after it.

@@ -337,7 +337,8 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             self.problem(key, f"is {_shown(value)}; it must be a number")
         elif not above < value < below:
-            self.problem(key, f"is {value}; it must be above {above:g} and below {below:g} (shares are fractions)")
+            hint = " (shares are fractions)" if below < 1e10 else ""
+            self.problem(key, f"is {value}; it must be above {above:g} and below {below:g}{hint}")
         return value
 
     def date(self, key: str) -> dt.date | None:

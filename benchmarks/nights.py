@@ -6,8 +6,9 @@ A warehouse of a million units and 0.7 million events a day is laid down in FOLD
 to 4 GB) and grows night by night, as under a nightly loader: one row in a hundred comes one to three days late. Nights
 before the one that is measured are run too, and not counted. Each measurement has a process of its own; its time is
 the processor time from opening the warehouse to the night's moments, with all modules imported before. From scratch
-the same moments are computed in two ways: by the library's own statements over raw tables, and by one statement written
-by hand for these metrics that reads each table once. The faster of the two is what a night is compared with.
+the same moments are computed in two ways: by the library's own statements over raw tables, which is what a night would
+be without the state, and, for comparison, by one statement written by hand for these five metrics, which reads each
+table once and checks nothing.
 
 ``exposures_100m`` is run by hand, by its name: it takes some minutes and 15 GB of disk.
 """
@@ -229,9 +230,10 @@ def night_age_56_vs_14(folder: Path, until: int) -> None:
 def against_scratch(age: int, folder: Path, until: int) -> None:
     """How much of the work from scratch does a night do?"""
     costs = aged(folder, until)[age]
-    scratch = min(costs["recomputed"].seconds, costs["by hand"].seconds)
     report(f"night_{age}_vs_scratch", costs["night"].seconds, "s", compared_with="the same from scratch",
-           reference=scratch, goal=GOALS[age])  # fmt: skip
+           reference=costs["recomputed"].seconds, goal=GOALS[age])  # fmt: skip
+    report(f"night_{age}_vs_by_hand", costs["night"].seconds, "s", compared_with="one statement written by hand",
+           reference=costs["by hand"].seconds, goal=None)  # fmt: skip
     report(f"night_{age}_memory", costs["night"].memory, "MiB", compared_with="the same from scratch",
            reference=costs["recomputed"].memory, goal=None)  # fmt: skip
 

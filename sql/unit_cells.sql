@@ -3,14 +3,15 @@ Grain: a fragment, the end of moments.sql and state/moments.sql: segment and its
     exposed_on. It follows the CTEs units_in_cells and one for each window with sums by unit.
 Identifiers: windows, columns (the plan of abtest_lib/measures.py), segments, covariates (source, column), ordered (units
     are added up in one order, so that the same units give the same digits).
-Parameters: none.
+Parameters: $cap_..._0, $cap_..._1 (of columns with a cap).
 Output: segment (number, -1 for all units), value (text, null for all units), variant, crossover, exposed_on (date), units
     (matured), and for the metric of each column i: null_rows_i (rows in the window without a value), n_i (units with a
     value), mean_i and m2_i (sum of squared deviations) in the metric's unit. With a covariate these are over units with
     a value of it, units_i counts them, covariate_mean_i, covariate_m2_i and comoment_i (sum of products of both
     deviations) are over the same n_i, and unknown_units_i, unknown_null_rows_i, unknown_n_i, unknown_mean_i and
     unknown_m2_i over the other units. For a ratio n, mean and m2 are of the numerator over units with both sides, and
-    there are denominator_null_rows_i, denominator_mean_i, denominator_m2_i and comoment_i.
+    there are denominator_null_rows_i, denominator_mean_i, denominator_m2_i and comoment_i. With a cap, capped_i (units
+    above it).
 -#}
 {%- macro of(part, what) -%}
 {{ part.window.name }}.{{ what }}_{{ part.measure.number }}
@@ -39,6 +40,14 @@ COALESCE({{ of(part, 'sum') }}, CAST(0 AS DOUBLE))
 CASE WHEN COALESCE({{ of(part, 'rows') }}, 0) = 0 THEN CAST(0 AS DOUBLE) ELSE {{ of(part, 'sum') }} END
 {%- endif -%}
 {%- endmacro -%}
+{#- A unit's total above the cap counts as the cap. Engines differ in what LEAST makes of a null. #}
+{%- macro capped(part, name) -%}
+{%- if part.metric.cap is not none -%}
+CASE WHEN {{ amount(part) }} > CAST(${{ name }} AS DOUBLE) THEN CAST(${{ name }} AS DOUBLE) ELSE {{ amount(part) }} END
+{%- else -%}
+{{ amount(part) }}
+{%- endif -%}
+{%- endmacro -%}
 {%- macro moments(of, i, prefix, filter) -%}
 COALESCE(AVG({{ of }}_{{ i }}){{ filter }}, CAST(0 AS DOUBLE)) AS {{ prefix }}mean_{{ i }},
     COALESCE(VAR_POP({{ of }}_{{ i }}){{ filter }} * COUNT({{ of }}_{{ i }}){{ filter }}, CAST(0 AS DOUBLE)) AS {{ prefix }}m2_{{ i }}
@@ -54,10 +63,18 @@ unit_values AS (
         {% for column in columns -%}
         {% set i = column.number -%}
         {{ null_rows(column.parts[0]) }} AS null_rows_{{ i }},
-        {{ amount(column.parts[0]) }} AS amount_{{ i }},
+        {{ capped(column.parts[0], 'cap_' ~ i ~ '_0') }} AS amount_{{ i }},
         {% if column.parts | length > 1 -%}
         {{ null_rows(column.parts[1]) }} AS denominator_null_rows_{{ i }},
-        {{ amount(column.parts[1]) }} AS denominator_{{ i }},
+        {{ capped(column.parts[1], 'cap_' ~ i ~ '_1') }} AS denominator_{{ i }},
+        {% endif -%}
+        {% if column.metric.is_capped -%}
+        CASE
+            {%- for part in column.parts if part.metric.cap is not none %}
+            WHEN {{ amount(part) }} > CAST($cap_{{ i }}_{{ column.parts.index(part) }} AS DOUBLE) THEN 1
+            {%- endfor %}
+            ELSE 0
+        END AS capped_{{ i }},
         {% endif -%}
         {% if column.metric.covariate -%}
         units_in_cells.covariate_{{ covariates.index(column.metric.covariate) }} AS covariate_{{ i }},
@@ -97,6 +114,9 @@ SELECT
     COALESCE(CAST(SUM(null_rows_{{ i }}){{ known }} AS BIGINT), 0) AS {{ prefix }}null_rows_{{ i }},
     COUNT(amount_{{ i }}){{ known }} AS {{ prefix }}n_{{ i }},
     {{ moments('amount', i, prefix, known) }},
+    {% if column.metric.is_capped -%}
+    COALESCE(CAST(SUM(capped_{{ i }}){{ known }} AS BIGINT), 0) AS {{ prefix }}capped_{{ i }},
+    {% endif -%}
     {% endfor -%}
     AVG(covariate_{{ i }}) FILTER (WHERE amount_{{ i }} IS NOT NULL) AS covariate_mean_{{ i }},
     VAR_POP(covariate_{{ i }}) FILTER (WHERE amount_{{ i }} IS NOT NULL) * COUNT(amount_{{ i }} + covariate_{{ i }}) AS covariate_m2_{{ i }},
@@ -105,6 +125,9 @@ SELECT
     CAST(SUM(null_rows_{{ i }}) AS BIGINT) AS null_rows_{{ i }},
     COUNT(amount_{{ i }}) AS n_{{ i }},
     {{ moments('amount', i, '', '') }},
+    {% endif -%}
+    {% if column.metric.is_capped and not column.metric.covariate -%}
+    CAST(SUM(capped_{{ i }}) AS BIGINT) AS capped_{{ i }},
     {% endif -%}
     {% endfor -%}
     COUNT(*) AS units

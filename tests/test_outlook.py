@@ -24,7 +24,7 @@ def fixed(tmp_path_factory):
 
 def cell(day, variant, successes, n=500):
     share = successes / n
-    return {"metric": "conversion", "variant": variant, "crossover": False,
+    return {"metric": "conversion", "variant": variant, "crossover": False, "segment": None,
             "exposed_on": START + dt.timedelta(days=day),
             "units": n, "null_rows": 0, "n": n, "mean": share, "m2": n * share * (1 - share)}  # fmt: skip
 

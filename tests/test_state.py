@@ -12,7 +12,7 @@ import pytest
 from adbc_driver_postgresql import dbapi
 from small_shop import AS_OF, KEY, Shop, run_together
 
-from abtest_lib import definitions
+from abtest_lib import definitions, results
 from abtest_lib.collection import forget_sources, read_night
 from abtest_lib.errors import DataError
 from abtest_lib.state import store
@@ -32,6 +32,10 @@ ms_per_order: {title: Wait for an order, kind: ratio, numerator: waited_ms, deno
 orders: {title: Orders, kind: count, source: purchases, window_days: 3, lag_days: 0, better: higher}
 came_back:
   {title: Came back, kind: retention, source: page_loads, delay_days: 1, window_days: 2, lag_days: 1, better: higher}
+capped_spend:
+  {title: Capped, kind: mean, source: purchases, value: amount_usd, cap: 22.5, window_days: 2, lag_days: 0,
+   better: higher, nulls: drop, covariate: customers.age}
+per_order: {title: Spend an order, kind: ratio, numerator: capped_spend, denominator: orders, better: higher}
 spent:
   {title: Spent, kind: mean, source: purchases, value: amount_usd, window_days: 1, lag_days: 1, better: higher,
    covariate: customers.age, nulls: drop}
@@ -50,8 +54,8 @@ def shop(tmp_path):
     )
     path = shop.definitions / "metrics.yaml"
     path.write_text(path.read_text() + SIDES)
-    shop.redefine(KEY, "secondary: [revenue_per_user]",
-                  "secondary: [revenue_per_user, waited_ms, slow_loads, ms_per_order, came_back, spent]")  # fmt: skip
+    names = "waited_ms, slow_loads, ms_per_order, came_back, spent, capped_spend, per_order"
+    shop.redefine(KEY, "secondary: [revenue_per_user]", f"secondary: [revenue_per_user, {names}]")
     shop.redefine("metrics", "value: amount_usd, window_days: 2", "value: amount_usd, nulls: drop, window_days: 2")
     return shop
 
@@ -386,3 +390,20 @@ def test_files_that_no_record_uses_are_removed_a_day_later(shop, monkeypatch):
     checked(shop)
     left = set(folder.glob("sources/purchases-*/*.parquet"))
     assert left and not before & left
+
+
+def test_units_above_the_cap_are_counted_and_the_report_says_so(shop):
+    shop.change("UPDATE purchases SET amount_usd = 9000 WHERE unit_id IN ('u0', 'u2', 'u1')")
+    night = shop.run()
+    maturity = results.read_json(night / "exposure.json")["maturity"]
+    (entry,) = [row for row in maturity if row["metric"] == "capped_spend"]
+    with duckdb.connect(str(shop.warehouse), read_only=True) as source:
+        above = dict(source.execute("""
+            SELECT variant, COUNT(*) FROM (
+                SELECT variant, SUM(amount_usd) AS spent FROM purchases JOIN exposures USING (unit_id)
+                WHERE occurred_at < exposed_at + INTERVAL 2 DAY GROUP BY variant, unit_id
+            ) WHERE spent > 22.5 GROUP BY variant""").fetchall())  # fmt: skip
+    assert entry["capped"] == above and above["control"] > 2
+    said = " ".join((night / "report.txt").read_text().split())
+    units = f"{sum(above.values())} units above the cap of its definition count as the cap (control {above['control']}"
+    assert f"Capped: {units}, treatment {above['treatment']})." in said

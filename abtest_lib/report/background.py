@@ -149,6 +149,10 @@ def excluded_lines(night: Mapping[str, Any]) -> list[str]:
             whose = _per_variant(entry["dropped_nulls"])
             title = clean_name(entry["title"])
             lines.append(f"{title}: {plural(dropped, 'null')} dropped ({whose}), as its definition says.")
+        if "capped" in entry:
+            units = plural(sum(entry["capped"].values()), "unit")
+            lines.append(f"{clean_name(entry['title'])}: {units} above the cap of its definition count as the cap "
+                         f"({_per_variant(entry['capped'])}).")  # fmt: skip
     waiting = [entry for entry in night["maturity"] if sum(entry["waiting"].values())]
     if waiting:
         titles = listed([clean_name(entry["title"]) for entry in waiting])

@@ -459,7 +459,7 @@ class Partitions:
     def _read(self, record: dict, days: Sequence[dt.date], as_of: dt.date, known_by: dt.datetime) -> None:
         known_by = max(known_by, dt.datetime.fromisoformat(record["seen_by"])) if record["seen_by"] else known_by
         first_known = self._first_known(days, known_by)
-        for start, end in _ranges(days):
+        for start, end in _ranges(days, most=self.queries.days_at_once):
             wanted = {day: first_known[day] for day in days if start <= day < end}
             entries = self._kept(Days(start, end, known_by), wanted, as_of, {})
             for day, moment in wanted.items():
@@ -556,11 +556,11 @@ def _measure(part: Metric) -> Measure:
     return Measure(0, None if part.is_share or part.kind == "count" else part.value, part.where)
 
 
-def _ranges(days: Sequence[dt.date]) -> list[tuple[dt.date, dt.date]]:
-    """Runs of days without a gap, the end exclusive."""
+def _ranges(days: Sequence[dt.date], most: int = 366) -> list[tuple[dt.date, dt.date]]:
+    """Runs of at most so many days without a gap, the end exclusive."""
     runs: list[list[dt.date]] = []
     for day in sorted(days):
-        if runs and runs[-1][1] == day:
+        if runs and runs[-1][1] == day and (day - runs[-1][0]).days < most:
             runs[-1][1] = day + DAY
         else:
             runs.append([day, day + DAY])

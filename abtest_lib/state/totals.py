@@ -187,7 +187,7 @@ def _compute(
             continue
         rows = store.query(
             "moments",
-            {"units": store.paths(one.cohort.file for one in group.due), "before": group.before,
+            {**group.wanted.values, "units": store.paths(one.cohort.file for one in group.due), "before": group.before,
              "crossed": store.paths(crossed)},
             windows=group.wanted.windows,
             columns=group.wanted.columns,
@@ -252,8 +252,8 @@ def _has_sums(day: Mapping, measures: Iterable[str], known_by: dt.datetime) -> b
 def _names(wanted: Plan, experiment: Experiment) -> list:
     """All of a plan that moments depend on."""
     metrics = [(column.metric.name, column.metric.kind, column.metric.covariate,
-                [(part.window.name, part.measure, part.metric.kind, part.metric.aggregate, part.metric.nulls)
-                 for part in column.parts]) for column in wanted.columns]  # fmt: skip
+                [(part.window.name, part.measure, part.metric.kind, part.metric.aggregate, part.metric.nulls,
+                  part.metric.cap) for part in column.parts]) for column in wanted.columns]  # fmt: skip
     windows = [(window.source, window.delay_days, window.window_days) for window in wanted.windows]
     return [[segment.attribute for segment in experiment.segments], repr(metrics), windows]
 
