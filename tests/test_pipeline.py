@@ -194,7 +194,7 @@ def test_other_time_zone_locale_and_hash_seed_give_the_same_bytes(tmp_path):
 
 
 def test_no_module_of_the_night_reads_the_clock():
-    # A mail has the date on which it is sent, and files that no night uses go after a day; no number may know when it is.
+    # A mail has the date on which it is sent, and files that no night uses go after a day; no number knows the time.
     package = Path(pipeline.__file__).parent
     reads = re.compile(r"\bnow\(|\btoday\(|time\.time|utcnow|localtime", re.IGNORECASE)
     guilty = [path.name for path in sorted(package.rglob("*.py")) if reads.search(path.read_text(encoding="utf-8"))]
