@@ -185,13 +185,13 @@ class Profiled:
 def scans(node: dict) -> dict[str, list[int]]:
     """Return by table the rows that a statement's scans looked at and handed on."""
     found: dict[str, list[int]] = {}
-    for child in node.get("children", ()):
+    for child in (*node.get("operator", ()), *node.get("children", ())):
         for table, rows in scans(child).items():
             found[table] = [a + b for a, b in zip(found.get(table, [0, 0]), rows, strict=True)]
     table = (node.get("extra_info") or {}).get("Table")
     if table:
         name = table.rpartition(".")[2]
-        rows = [node.get("operator_rows_scanned", 0), node.get("operator_cardinality", 0)]
+        rows = [node.get("rows_scanned", 0), node.get("intermediate_rows", 0)]
         found[name] = [a + b for a, b in zip(found.get(name, [0, 0]), rows, strict=True)]
     return found
 
