@@ -63,7 +63,7 @@ def looks_so_far(experiment: Experiment, metric: Metric, as_of: dt.date) -> list
     [1.0]
     """
     if experiment.looks == "horizon":
-        only = Look(experiment.decides_on, experiment.ends_on, 1.0)
+        only = Look(experiment.decides_on, experiment.counts_until, 1.0)
         return [only] if as_of >= only.night else []
     planned, matures_in = experiment.enrolment_days, dt.timedelta(days=metric.maturity_days)
     first, mature = first_cut(experiment, metric), (as_of - matures_in - experiment.starts_on).days

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,7 +99,7 @@ def read_night(
     finally:
         store.close()
     counts = [_source_counts(experiment, source, found) for source in experiment.outcomes.values()]
-    exposure = _checked_exposure(experiment, as_of, found.units, found.moments, counts, known_by)
+    exposure = _checked_exposure(experiment, as_of, found.units, found.assigned, found.moments, counts, known_by)
     said = {"delays": delays, "joins": late, "left_out": found.left_out}
     exposure |= {name: rows for name, rows in said.items() if rows or name == "delays"}
     return NightData(exposure, found.moments, found.readings)
@@ -167,7 +167,8 @@ def recompute_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse
         rows = queries.outcome_checks(source, [], known_by[source.name])
         counts.append({"source": source.name, "rows": rows["outcomes"], "rows_without_unit": rows["null_units"]})
     moments = [row for group in maturing_together(experiment) for row in queries.moments(group, known_by)]
-    exposure = _checked_exposure(experiment, as_of, queries.units(known_by), moments, counts, known_by)
+    assigned = queries.assigned_units(known_by) if experiment.exclusions or experiment.activation else ()
+    exposure = _checked_exposure(experiment, as_of, queries.units(known_by), assigned, moments, counts, known_by)
 
     def counted(source: OutcomeSource, lags: list[int], start: dt.date, end: dt.date) -> list[dict]:
         return queries.delays(source, lags, start, end, known_by[source.name])
@@ -183,7 +184,7 @@ def _unit_table_night(experiment: Experiment, as_of: dt.date, warehouse: Warehou
     rows = sum(row["units"] for row in whole(units))
     counts = [{"source": experiment.units.name, "rows": rows, "rows_without_unit": 0}]
     read_at = dt.datetime(as_of.year, as_of.month, as_of.day) + dt.timedelta(hours=experiment.loaded_within_hours)
-    exposure = _checked_exposure(experiment, as_of, units, moments, counts, {experiment.units.name: read_at})
+    exposure = _checked_exposure(experiment, as_of, units, (), moments, counts, {experiment.units.name: read_at})
     return NightData(exposure | {"delays": []}, moments, [])
 
 
@@ -205,14 +206,34 @@ def _checked_exposure(
     experiment: Experiment,
     as_of: dt.date,
     units: list[dict],
+    assigned: Sequence[dict],
     moments: list[dict],
     counts: list[dict],
     known_by: Mapping[str, dt.datetime],
 ) -> dict:
-    _refuse(experiment, as_of, _variant_problems(experiment, units))
+    _refuse(experiment, as_of, _variant_problems(experiment, units, assigned))
     nulls = [problem for metric in experiment.metrics.values() for problem in _null_problems(metric, moments)]
     _refuse(experiment, as_of, nulls)
-    return _exposure(experiment, units, moments, counts, known_by)
+    counted = _exposure(experiment, units, moments, counts, known_by)
+    return counted | _population(experiment, assigned)
+
+
+def _population(experiment: Experiment, assigned: Sequence[dict]) -> dict:
+    """Units that are not counted: excluded ones by list, those that were not activated, and those out of the dates."""
+    if not assigned:
+        return {}
+    inside = [row for row in assigned if row["in_dates"]]
+    kept = [row for row in inside if row["exclusion"] < 0]
+    found = {"outside_dates": sum(row["units"] for row in assigned if not row["in_dates"] and row["exclusion"] < 0)}
+    if experiment.exclusions:
+        found["excluded"] = [
+            {"source": name, "units": _by_variant(experiment, [r for r in inside if r["exclusion"] == number], "units")}
+            for number, name in enumerate(experiment.exclusions)
+        ]
+    if activation := experiment.activation:
+        found["activation"] = {"metric": activation.name, "title": activation.title, "days": activation.window_days,
+                               "assigned": _by_variant(experiment, kept, "units")}  # fmt: skip
+    return found
 
 
 def _source_counts(experiment: Experiment, source: OutcomeSource, found: state.Found) -> dict:
@@ -308,8 +329,7 @@ def _load_words(column: str | None) -> dict[str, str]:
 def _outcome_problems(experiment: Experiment, queries: NightQueries, known_by: Mapping[str, dt.datetime]) -> list[str]:
     problems = []
     for source in experiment.outcomes.values():
-        parts = [part for metric in experiment.metrics.values() for part in metric.parts]
-        values = sorted({part.value for part in parts if part.source == source.name and part.value})
+        values = sorted({part.value for part in experiment.parts if part.source == source.name and part.value})
         counts = queries.outcome_checks(source, values, known_by[source.name])
         words = {"null_times": f"have no {source.occurred_at}; every outcome must have a time.",
                  **_time_words(source.occurred_at), **_load_words(source.loaded_at)}  # fmt: skip
@@ -324,9 +344,16 @@ def _attribute_problems(experiment: Experiment, queries: NightQueries) -> list[s
     for source in experiment.attributes.values():
         counts = queries.attribute_checks(source)
         if counts["repeated_units"]:
+            one = f"one row a unit and {source.known_from}" if source.known_from else "one row a unit"
+            again = f" from the same {source.known_from}" if source.known_from else ""
             problems.append(
-                f"source {source.name}: {counts['repeated_units']:,} units have more than one row in '{source.table}' "
-                f"({counts['example']}, ...); it must hold one row a unit."
+                f"source {source.name}: {counts['repeated_units']:,} units have more than one row{again} in "
+                f"'{source.table}' ({counts['example']}, ...); it must hold {one}."
+            )
+        if counts.get("null_times"):
+            problems.append(
+                f"source {source.name}: {counts['null_times']:,} rows of '{source.table}' have no {source.known_from}, "
+                f"so nobody knows from when they hold. Correct the load."
             )
         problems += [
             f"source {source.name}: {count:,} rows of '{source.table}' have a {column} that is NaN or infinite; "
@@ -337,8 +364,14 @@ def _attribute_problems(experiment: Experiment, queries: NightQueries) -> list[s
     return problems
 
 
-def _variant_problems(experiment: Experiment, units: list[dict]) -> list[str]:
+def _variant_problems(experiment: Experiment, units: list[dict], assigned: Sequence[dict]) -> list[str]:
     seen = {row["variant"] for row in units if row["in_dates"]}
+    inside = sum(row["units"] for row in assigned if row["in_dates"])
+    if not seen and inside:
+        excluded = sum(row["units"] for row in assigned if row["in_dates"] and row["exclusion"] >= 0)
+        left = f"; of the others none did what activation asks for ({experiment.activation.name})"
+        return [f"of {inside:,} exposed units none is counted: {excluded:,} are excluded"
+                f"{left if experiment.activation else ''}. Check exclude and activation."]  # fmt: skip
     if not seen:
         return [
             f"no unit was first exposed between starts_on {experiment.starts_on} and ends_on {experiment.ends_on} "
@@ -421,7 +454,7 @@ def _maturity(experiment: Experiment, metric: Metric, exposed: dict[str, int], m
         "matured": matured,
         "waiting": {name: exposed[name] - matured[name] for name in exposed},
         "dropped_nulls": {name: matured[name] - valued[name] for name in exposed},
-        "complete_on": str(experiment.ends_on + dt.timedelta(days=metric.maturity_days)),
+        "complete_on": str(experiment.counts_until + dt.timedelta(days=metric.maturity_days)),
     }
 
 
@@ -431,7 +464,7 @@ def _delays(experiment: Experiment, as_of: dt.date, counted: Callable) -> list[d
     Those of four weeks that ended a week before the lag; a row that has not come yet is not seen, so the share is at
     least what is said here.
     """
-    pairs = dict.fromkeys((part.source, part.lag_days) for m in experiment.metrics.values() for part in m.parts)
+    pairs = dict.fromkeys((part.source, part.lag_days) for part in experiment.parts)
     found = []
     for name, lag_days in pairs:
         source = experiment.outcomes[name]

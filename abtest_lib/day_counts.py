@@ -94,7 +94,7 @@ def holds(
 def _in_a_window(experiment: Experiment, source: str, day: dt.date) -> bool:
     """Whether rows of a day can count for a unit; those of any other day need not be whole."""
     parts = [part for metric in experiment.metrics.values() for part in metric.parts if part.source == source]
-    return day < experiment.ends_on + max(part.delay_days + part.window_days for part in parts) * DAY
+    return day < experiment.counts_until + max(part.delay_days + part.window_days for part in parts) * DAY
 
 
 def _writable(store: Store) -> bool:
@@ -213,7 +213,7 @@ def delay_findings(
         rules, weeks = experiment.outcomes[source].completeness, (as_of - experiment.starts_on).days - lag_days - 7
         end = experiment.starts_on + weeks // 7 * 7 * DAY
         week = [day for number in range(1, 8) if (day := str(end - number * DAY)) in found.events[source]]
-        cohorts = [one for one in found.cohorts if experiment.starts_on <= one.day < min(end, experiment.ends_on)]
+        cohorts = [one for one in found.cohorts if experiment.starts_on <= one.day < min(end, experiment.counts_until)]
         if rules is None or not entry["late_share"] or not week or not cohorts:
             continue
         units = _late_units(store, experiment, found, source, lag_days, week, cohorts)
@@ -236,7 +236,7 @@ def _late_units(
 ) -> list[LateUnits]:
     """Units with rows in a week, and those with late ones; kept until rows or units of the week change."""
     from abtest_lib.state.store import key
-    from abtest_lib.state.totals import identity
+    from abtest_lib.state.partitions import identity
 
     days, known_by = found.events[source], found.known_by[source]
     made_of = key(lag_days, [one.digest for one in cohorts], [identity(day, days[day], known_by) for day in week])

@@ -63,11 +63,17 @@ class OutcomeSource:
 
 @dataclass(frozen=True)
 class AttributeSource:
-    """A table with one row a unit: what is known of it apart from outcomes."""
+    """A table of what is known of a unit apart from outcomes: one row a unit, or with ``known_from`` its history."""
 
     name: str
     table: str
     unit: str
+    known_from: str | None = None
+
+
+@dataclass(frozen=True)
+class ExclusionSource(AttributeSource):
+    """A table of units that are not to be counted, such as bots or test accounts; a unit may stand in it repeatedly."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +206,7 @@ class Catalogue:
     metrics: dict[str, Metric]
     units: dict[str, UnitSource]
     night_limit: NightLimit
+    exclusions: dict[str, ExclusionSource]
 
 
 @dataclass(frozen=True)
@@ -233,6 +240,8 @@ class Experiment:
     loaded_within_hours: int
     units: UnitSource | None = None
     night_limit: NightLimit = NightLimit()
+    exclusions: dict[str, ExclusionSource] = field(default_factory=dict)
+    activation: Metric | None = None
 
     @property
     def treatments(self) -> tuple[str, ...]:
@@ -240,9 +249,20 @@ class Experiment:
         return tuple(name for name in self.weights if name != self.control)
 
     @property
+    def parts(self) -> list[Metric]:
+        """All that is read of outcomes: the parts of the metrics, and what activates a unit."""
+        read = [*self.metrics.values(), *([self.activation] if self.activation else [])]
+        return [part for metric in read for part in metric.parts]
+
+    @property
     def decides_on(self) -> dt.date:
         """The horizon: the first night on which all that the verdict needs is mature."""
-        return self.ends_on + dt.timedelta(days=self._maturity_days)
+        return self.counts_until + dt.timedelta(days=self._maturity_days)
+
+    @property
+    def counts_until(self) -> dt.date:
+        """No window of a unit begins on this day or later: its enrolment, and the time to be activated, are over."""
+        return self.ends_on + dt.timedelta(days=self.activation.window_days if self.activation else 0)
 
     @property
     def first_look_on(self) -> dt.date:
@@ -259,8 +279,8 @@ class Experiment:
 
     @property
     def enrolment_days(self) -> int:
-        """Days of exposures that the plan has."""
-        return (self.ends_on - self.starts_on).days
+        """Days on which windows of units begin by the plan."""
+        return (self.counts_until - self.starts_on).days
 
     @property
     def planned_nights(self) -> int:
@@ -304,6 +324,7 @@ def without(experiment: Experiment, metrics: Collection[str]) -> Experiment:
         return experiment
     kept = {name: metric for name, metric in experiment.metrics.items() if name not in metrics}
     sources = {part.source for metric in kept.values() for part in metric.parts}
+    sources |= {experiment.activation.source} if experiment.activation else set()
     return replace(
         experiment,
         metrics=kept,
@@ -468,6 +489,8 @@ def experiment_from_json(document: Mapping) -> Experiment:
         "starts_on": dt.date.fromisoformat(document["starts_on"]),
         "ends_on": dt.date.fromisoformat(document["ends_on"]),
         "night_limit": NightLimit(**document.get("night_limit", {})),
+        "exclusions": {name: ExclusionSource(**one) for name, one in document.get("exclusions", {}).items()},
+        "activation": _metric_from_json(document["activation"]) if document.get("activation") else None,
     }
     for who in ("notify", "alerts"):
         named[who] = Recipients(tuple(document[who]["email"]), document[who]["slack"])
@@ -505,8 +528,13 @@ def _read_catalogue(folder: Path, _stamp: tuple) -> tuple[Catalogue | None, tupl
         for key, read in (("exposures", _exposure_source), ("outcomes", _outcome_source))
     )
     attributes = {
-        name: AttributeSource(name, source.text("table", form=TABLE), source.text("unit", form=COLUMN))
+        name: AttributeSource(name, source.text("table", form=TABLE), source.text("unit", form=COLUMN),
+                              source.text("known_from", form=COLUMN, required=False))
         for name, source in sources.named_mappings("attributes", required=False)
+    }  # fmt: skip
+    exclusions = {
+        name: ExclusionSource(name, source.text("table", form=TABLE), source.text("unit", form=COLUMN))
+        for name, source in sources.named_mappings("exclusions", required=False)
     }
     log = sources.mapping("load_log", required=False)
     load_log = log and LoadLog(
@@ -519,10 +547,11 @@ def _read_catalogue(folder: Path, _stamp: tuple) -> tuple[Catalogue | None, tupl
     most = {name: limit.whole(name, least=1) for name in ("megabytes", "seconds") if limit and name in limit}
     night_limit = NightLimit(**most)
     sources.check_once("outcomes, attributes and units", [n for n in (*outcomes, *attributes) if n in units] + [*units])
+    sources.check_once("attributes and exclusions", [*attributes, *exclusions])
     read = _metrics(dict(metrics.items()), outcomes, attributes, units)
     sources.close()
     metrics.close()
-    catalogue = Catalogue(exposures, outcomes, attributes, load_log, hours, alerts, read, units, night_limit)
+    catalogue = Catalogue(exposures, outcomes, attributes, load_log, hours, alerts, read, units, night_limit, exclusions)
     return catalogue, tuple(problems)
 
 
@@ -701,6 +730,12 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
     found.check_once("segments", [segment.attribute for segment in segments])
     covariates = [metric.covariate for metric in used.values() if metric.covariate]
     exposures = None if units else _exposures(found, catalogue)
+    exclude = found.references("exclude", catalogue.exclusions, "an exclusion source of sources.yaml")
+    activation = _activation(found, catalogue)
+    if units:
+        for key_of in ("exclude", "activation"):
+            found.refuse(key_of, f"is given, but '{units.name}' has one row a unit; leave such units out of the table")
+    read = [*used.values(), *([activation] if activation else [])]
     experiment = Experiment(
         key=key,
         title=found.text("title"),
@@ -725,7 +760,7 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
         units=units,
         outcomes={
             part.source: catalogue.outcomes[part.source]
-            for metric in used.values()
+            for metric in read
             for part in metric.parts
             if part.source in catalogue.outcomes and not units
         },
@@ -734,9 +769,20 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
         load_log=catalogue.load_log,
         loaded_within_hours=catalogue.loaded_within_hours,
         night_limit=catalogue.night_limit,
+        exclusions={name: catalogue.exclusions[name] for name in exclude if name in catalogue.exclusions},
+        activation=activation,
     )
     found.close()
     return experiment
+
+
+def _activation(found: Fields, catalogue: Catalogue) -> Metric | None:
+    """What a unit must do after its exposure to be counted: a share of the catalogue, within its window."""
+    shares = {name: one for name, one in catalogue.metrics.items()
+              if one.kind == "proportion" and not one.delay_days and one.source in catalogue.outcomes}  # fmt: skip
+    what = "a metric of metrics.yaml of kind proportion, without delay_days and not of a table with one row a unit"
+    name = found.reference("activation", shares, what) if "activation" in found else None
+    return shares.get(name)
 
 
 def _exposures(found: Fields, catalogue: Catalogue) -> str | None:

@@ -94,7 +94,7 @@ def _open_comparison(
     return {
         "metric": metric.name,
         "variant": comparison["variant"],
-        "by": str(experiment.ends_on + dt.timedelta(days=metric.maturity_days)),
+        "by": str(experiment.counts_until + dt.timedelta(days=metric.maturity_days)),
         "units": round(so_far[-1]),
         "smallest": chances_to_conclude(looks, effect=effect, z=z).above[-1],
         "predicted": predicted_chances(looks, z=z).above[-1] if looks.at else None,

@@ -13,7 +13,16 @@ from functools import lru_cache
 import jinja2
 
 from abtest_lib import resources
-from abtest_lib.definitions import AttributeSource, Experiment, ExposureSource, LoadLog, Metric, OutcomeSource
+from abtest_lib.definitions import (
+    AttributeSource,
+    Covariate,
+    Experiment,
+    ExposureSource,
+    LoadLog,
+    Metric,
+    OutcomeSource,
+    Segment,
+)
 from abtest_lib.errors import DataError
 from abtest_lib.measures import Plan, parameter, plan
 from abtest_lib.warehouse import StatementError, Warehouse
@@ -141,14 +150,15 @@ class NightQueries:
                    [exposures.experiment, exposures.unit, exposures.variant, exposures.exposed_at,
                     exposures.loaded_at])]  # fmt: skip
         for source in experiment.outcomes.values():
-            parts = [part for metric in experiment.metrics.values() for part in metric.parts]
-            metrics = [part for part in parts if part.source == source.name]
+            metrics = [part for part in experiment.parts if part.source == source.name]
             columns = [source.unit, source.occurred_at, source.loaded_at]
             columns += [metric.value for metric in metrics] + [c for metric in metrics for c, _ in metric.where]
             wanted.append((source.name, source.table, columns))
         for source in experiment.attributes.values():
             columns = [segment.column for segment in experiment.segments if segment.source == source.name]
-            wanted.append((source.name, source.table, [source.unit, *columns, *self._covariates(source)]))
+            columns += [source.known_from, *self._covariates(source)]
+            wanted.append((source.name, source.table, [source.unit, *columns]))
+        wanted += [(source.name, source.table, [source.unit]) for source in experiment.exclusions.values()]
         if log := experiment.load_log:
             wanted.append(("load_log", log.table, [log.source, log.data_on, log.loaded_at]))
         return [(name, table, [column for column in columns if column]) for name, table, columns in wanted]
@@ -296,47 +306,61 @@ class NightQueries:
 
     def units(self, known_by: Mapping) -> list[dict]:
         """Exposed units by segment value, variant, crossover, whether within the dates, and day."""
-        experiment = self._experiment
-        rows = self._ask(
-            experiment.exposures.name,
-            "units",
-            {"known_by": known_by[experiment.exposures.name]},
-            exposures=experiment.exposures,
-            segments=experiment.segments,
-            covariates=(),
-            matured=False,
-            attributes=self._attributes({segment.source for segment in experiment.segments}),
-        )
+        names, bound = self._population(known_by, self._experiment.segments, ())
+        rows = self._ask(self._experiment.exposures.name, "units", bound, **names, matured=False)
         return [{**row, "segment": self._segment(row)} for row in rows]
+
+    def assigned_units(self, known_by: Mapping) -> list[dict]:
+        """Exposed units by variant, number of the exclusion that names them, and whether within the dates."""
+        names, bound = self._population(known_by, (), ())
+        return self._ask(self._experiment.exposures.name, "assigned_units", bound, **names)
 
     def moments(self, metrics: Sequence[Metric], known_by: Mapping) -> list[dict]:
         """Moments of metrics that mature together, over matured units; rows of ``moments.parquet``."""
         experiment, wanted = self._experiment, plan(metrics)
         covariates = list(dict.fromkeys(metric.covariate for metric in metrics if metric.covariate))
         known = {f"known_by_{window.name}": known_by[window.source] for window in wanted.windows}
+        names, bound = self._population(known_by, experiment.segments, covariates)
         rows = self._ask(
             ", ".join(dict.fromkeys(window.source for window in wanted.windows)),
             "moments",
-            {**wanted.values, **known, "known_by": known_by[experiment.exposures.name],
-             "matured_before": matured_before(experiment, metrics[0], self._as_of)},
-            exposures=experiment.exposures,
+            {**wanted.values, **known, **bound, "matured_before": matured_before(experiment, metrics[0], self._as_of)},
+            **names,
             sources=experiment.outcomes,
             windows=wanted.windows,
             columns=wanted.columns,
-            segments=experiment.segments,
-            covariates=covariates,
             matured=True,
             ordered=False,
             parameter=parameter,
-            attributes=self._attributes({part.source for part in (*experiment.segments, *covariates)}),
-        )  # fmt: skip
+        )
         return [one for row in rows for one in metric_rows(wanted, {**row, "segment": self._segment(row)})]
 
     def _segment(self, row: Mapping) -> str | None:
         return None if row["segment"] < 0 else self._experiment.segments[row["segment"]].attribute
 
-    def _attributes(self, names: set[str]) -> dict[str, AttributeSource]:
-        return {name: source for name, source in self._experiment.attributes.items() if name in names}
+    def _population(
+        self, known_by: Mapping, segments: Sequence[Segment], covariates: Sequence[Covariate]
+    ) -> tuple[dict, dict]:
+        """Identifiers and parameters of the fragments that say who is counted, and what units are grouped by."""
+        experiment, activation = self._experiment, self._experiment.activation
+        columns: dict[str, list[str]] = {}
+        for part in dict.fromkeys((part.source, part.column) for part in (*segments, *covariates)):
+            columns.setdefault(part[0], []).append(part[1])
+        names = {
+            "exposures": experiment.exposures,
+            "exclusions": list(experiment.exclusions.values()),
+            "activation": activation,
+            "activation_source": experiment.outcomes[activation.source] if activation else None,
+            "segments": segments,
+            "covariates": covariates,
+            "columns_of": columns,
+            "attributes": {name: source for name, source in experiment.attributes.items() if name in columns},
+        }
+        bound = {"known_by": known_by[experiment.exposures.name]}
+        if activation:
+            bound["known_by_activation"] = known_by[activation.source]
+            bound |= {f"activated_{number}": value for number, (_, value) in enumerate(activation.where)}
+        return names, bound
 
 
 def unit_columns(experiment: Experiment) -> list[str]:
@@ -377,7 +401,7 @@ def matured_before(experiment: Experiment, metric: Metric, as_of: dt.date) -> dt
     Parameters
     ----------
     experiment : Experiment
-        Its enrolment ends on ``ends_on``, exclusive.
+        Its windows begin before ``counts_until``.
     metric : Metric
         Gives delay, window and lag.
     as_of : date
@@ -397,7 +421,7 @@ def matured_before(experiment: Experiment, metric: Metric, as_of: dt.date) -> dt
     """
     mature = _midnight(as_of) - dt.timedelta(days=metric.maturity_days)
     # A unit exposed exactly maturity_days before as_of is mature: exposed_at + maturity <= as_of.
-    return min(mature + dt.timedelta(microseconds=1), _midnight(experiment.ends_on))
+    return min(mature + dt.timedelta(microseconds=1), _midnight(experiment.counts_until))
 
 
 def metric_rows(wanted: Plan, row: Mapping) -> list[dict]:

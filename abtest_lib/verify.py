@@ -14,7 +14,8 @@ from abtest_lib.warehouse import Warehouse
 
 KEYS = ("metric", "segment", "value", "variant", "crossover", "exposed_on", "covariate_known")
 COUNTS = ("units", "null_rows", "denominator_null_rows", "n", "capped")
-EXPOSURE = ("units", "crossovers", "cells", "outside_dates", "first_on", "last_on", "known_by", "maturity", "delays")
+EXPOSURE = ("units", "crossovers", "cells", "outside_dates", "first_on", "last_on", "known_by", "maturity", "delays",
+            "excluded", "activation")  # fmt: skip
 # Sums of a few million numbers, added in another order.
 TOLERANCE = 1e-10
 
@@ -68,8 +69,8 @@ def verify(
     """
     kept = read_night(experiment, as_of, warehouse, results_folder, catalogue)
     raw = recompute_night(experiment, as_of, warehouse)
-    problems = [f"{name} is {kept.exposure[name]}, raw {raw.exposure[name]}" for name in EXPOSURE
-                if kept.exposure[name] != raw.exposure[name]]  # fmt: skip
+    problems = [f"{name} is {kept.exposure.get(name)}, raw {raw.exposure.get(name)}" for name in EXPOSURE
+                if kept.exposure.get(name) != raw.exposure.get(name)]  # fmt: skip
     found, wanted = _by_cell(kept.moments), _by_cell(raw.moments)
     problems += [f"{_words(cell)} is missing" for cell in wanted if cell not in found]
     problems += [f"{_words(cell)} is there, but not in the raw tables" for cell in found if cell not in wanted]

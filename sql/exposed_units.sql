@@ -1,8 +1,10 @@
 {#-
-Grain: a fragment, included by units.sql and moments.sql: the CTE exposed_units, one row a unit of the experiment.
-Identifiers: exposures (source), starts.
+Grain: a fragment, the begin of units.sql, assigned_units.sql and moments.sql: the CTE exposed_units, one row a unit of the
+    experiment.
+Identifiers: exposures (source), exclusions (sources).
 Parameters: $experiment, $as_of, $known_by (timestamps in UTC).
-Output: unit_id, variant (of the first exposure), exposed_at (the first), crossover (was seen in more than one variant).
+Output: unit_id, variant (of the first exposure), exposed_at (the first), crossover (was seen in more than one variant),
+    and with exclusions exclusion (number of the first of them that names the unit, -1 when none does).
 -#}
 known_exposures AS (
     SELECT
@@ -33,10 +35,25 @@ ranked_exposures AS (
 ),
 exposed_units AS (
     SELECT
-        unit_id,
-        variant,
-        exposed_at,
-        variants_seen > 1 AS crossover
+        ranked_exposures.unit_id,
+        ranked_exposures.variant,
+        ranked_exposures.exposed_at,
+        {% if exclusions -%}
+        CASE
+            {%- for _ in exclusions %}
+            WHEN exclusion_{{ loop.index0 }}.unit_id IS NOT NULL THEN {{ loop.index0 }}
+            {%- endfor %}
+            ELSE -1
+        END AS exclusion,
+        {% endif -%}
+        ranked_exposures.variants_seen > 1 AS crossover
     FROM ranked_exposures
-    WHERE place = 1
+    {% for exclusion in exclusions -%}
+    LEFT JOIN (
+        SELECT DISTINCT CAST({{ exclusion.unit | ident }} AS VARCHAR) AS unit_id
+        FROM {{ exclusion.table | ident }}
+    ) AS exclusion_{{ loop.index0 }}
+        ON exclusion_{{ loop.index0 }}.unit_id = ranked_exposures.unit_id
+    {% endfor -%}
+    WHERE ranked_exposures.place = 1
 )

@@ -1,8 +1,8 @@
 {#-
 Grain: segment and its value, variant, crossover and exposed_on: the moments of metrics over units that are mature for
     them, from the raw tables. The rows of one segment add up to those without one.
-Identifiers: exposures, sources (outcomes by name), windows and columns (the plan of abtest_lib/measures.py), segments and
-    covariates (source, column), attributes (the sources by name of both).
+Identifiers: those of the fragments exposed_units.sql and units_in_cells.sql, sources (outcomes by name), windows and columns
+    (the plan of abtest_lib/measures.py).
 Parameters: those of the fragments exposed_units.sql and units_in_cells.sql, $known_by_window_0, ... (of each window's
     source), $where_... (filters).
 Output: as unit_cells.sql.

@@ -1,9 +1,8 @@
 {#-
 Grain: segment and its value, variant, crossover, in_dates and exposed_on: how many units were exposed. The rows of one
     segment add up to those without one.
-Identifiers: exposures (source), segments (source, column), attributes (the sources by name of segments), covariates
-    (none), matured (false).
-Parameters: $experiment, $as_of, $known_by, $starts_at, $ends_at (timestamps in UTC).
+Identifiers: those of the fragments exposed_units.sql and units_in_cells.sql; covariates (none), matured (false).
+Parameters: those of the fragments, $starts_at, $ends_at (timestamps in UTC).
 Output: segment (number, -1 for all units), value (text, null for all units), variant, crossover, in_dates (first
     exposure within the enrolment), exposed_on (date), units (count).
 -#}
@@ -16,7 +15,7 @@ SELECT
     {{ value }} AS value,
     variant,
     crossover,
-    exposed_at >= $starts_at AND exposed_at < $ends_at AS in_dates,
+    assigned_at >= $starts_at AND assigned_at < $ends_at AS in_dates,
     exposed_on,
     COUNT(*) AS units
 FROM units_in_cells

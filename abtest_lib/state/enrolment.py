@@ -1,7 +1,8 @@
 """Enrolment: the units of an experiment by day of first exposure, with segments, covariates and crossovers.
 
 Each day's units follow from the exposures of that day and of those before. A file is named by what it was made of, so
-a day is worked out once, and again only when exposures that came late change it.
+a day is worked out once, and again only when exposures that came late change it. Where units must be activated to be
+counted, cohorts are by the day of that, and made of the units of the days of exposure before it.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from dataclasses import dataclass
 
 import pyarrow
 
-from abtest_lib.definitions import AttributeSource, Experiment
+from abtest_lib.definitions import AttributeSource, ExclusionSource, Experiment
 from abtest_lib.queries import NightQueries
-from abtest_lib.state.partitions import Counted, Suspicious, known
+from abtest_lib.state.partitions import DAY, Counted, Suspicious, identity, known
 from abtest_lib.state.store import Reading, Store, key
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """The units that were first exposed on a day: a file of ``units_in_cells`` rows, a digest and counts of them."""
+    """The units whose windows begin on a day: a file of ``units_in_cells`` rows, a digest and counts of them."""
 
     day: dt.date
     file: str
@@ -32,10 +33,22 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Enrolment:
-    """The cohorts of an experiment by day, and the files of the units that were seen in another variant."""
+    """The cohorts of an experiment by day, and the files of the units that were seen in another variant.
+
+    ``assigned`` are rows of ``sql/assigned_units.sql``; none where all exposed units are counted.
+    """
 
     cohorts: tuple[Cohort, ...]
     crossed: tuple[str, ...]
+    assigned: tuple[dict, ...]
+
+
+@dataclass(frozen=True)
+class Activations:
+    """The events that activate units: entries of their source's record by day, and the night's knowledge of it."""
+
+    days: Mapping[str, dict]
+    known_by: dt.datetime
 
 
 def enrolment(
@@ -44,6 +57,7 @@ def enrolment(
     exposures: Mapping[str, dict],
     known_by: dt.datetime,
     attributes: Mapping[str, dict],
+    activations: Activations | None,
 ) -> Enrolment:
     """Who was enrolled on each day, as far as a night knows?
 
@@ -58,7 +72,9 @@ def enrolment(
     known_by : datetime
         The night's knowledge of exposures.
     attributes : mapping
-        By attribute source, ``file`` and ``digest`` of its rows (see ``read_attributes``).
+        By attribute and exclusion source, ``file`` and ``digest`` of its rows (see ``read_attributes``).
+    activations : Activations or None
+        Where units must be activated.
 
     Returns
     -------
@@ -74,8 +90,13 @@ def enrolment(
     days = _enrolled(store, experiment, exposures, chain, known_by)
     crossed = tuple(file for entry in days.values() if (file := entry["crossed"]))
     units = {day: entry["file"] for day, entry in days.items() if entry["file"]}
-    in_cells = _in_cells(store, experiment, units, attributes)
-    return Enrolment(tuple(_counted(store, experiment, in_cells, crossed)), crossed)
+    assigned = _assigned(store, experiment, units, attributes)
+    made_of = {day: {day: file} for day, file in units.items()}
+    if activations:
+        made_of = _activated(store, experiment, units, activations)
+    in_cells = _in_cells(store, experiment, made_of, attributes)
+    crossings = _crossings(store, made_of, crossed)
+    return Enrolment(tuple(_counted(store, experiment, in_cells, crossings, crossed)), crossed, assigned)
 
 
 def _chain(experiment: Experiment, exposures: Mapping[str, dict], known_by: dt.datetime) -> dict[str, str]:
@@ -124,38 +145,102 @@ def _enrolled(
     return found
 
 
-def _in_cells(
-    store: Store, experiment: Experiment, units: Mapping[str, str], attributes: Mapping
+def _assigned(store: Store, experiment: Experiment, units: Mapping[str, str], attributes: Mapping) -> tuple[dict, ...]:
+    """Units as they were assigned, where not all of them are counted."""
+    if not (experiment.exclusions or experiment.activation):
+        return ()
+    values = {"units": store.paths(units.values()), **_excluded(store, experiment, attributes)}
+    rows = store.query("assigned", values, exclusions=list(experiment.exclusions))
+    return tuple({**row, "in_dates": experiment.starts_on <= row["day"] < experiment.ends_on} for row in rows)
+
+
+def _excluded(store: Store, experiment: Experiment, attributes: Mapping) -> dict[str, list[str]]:
+    """The files of the exclusions by the name of their parameter."""
+    return {f"exclusion_{name}": store.paths([attributes[name]["file"]]) for name in experiment.exclusions}
+
+
+def _activated(
+    store: Store, experiment: Experiment, units: Mapping[str, str], activations: Activations
 ) -> dict[str, dict[str, str]]:
-    """By day, file and digest of its units with segments and covariates."""
+    """By day of activation, the files that its units are in by their day of first exposure, which is one of the plan."""
+    metric = experiment.activation
+    inside = {day: file for day, file in units.items() if str(experiment.starts_on) <= day < str(experiment.ends_on)}
+    days = {day: [str(dt.date.fromisoformat(day) + DAY * number) for number in range(metric.window_days + 1)]
+            for day in inside}  # fmt: skip
+    places = {day: f"activated/{experiment.key}/" + key(
+        file, metric.where, metric.window_days,
+        [identity(one, activations.days.get(one), activations.known_by) for one in days[day]])
+        for day, file in inside.items()}  # fmt: skip
+    todo = [day for day, place in places.items() if store.read(place) is None]
+    events = {file for day in todo for one in days[day] for file in activations.days.get(one, {}).get("events", ())}
+    new = {}
+    if events:
+        values = {
+            "units": store.paths(inside[day] for day in todo),
+            "events": store.paths(sorted(events)),
+            "known_by": activations.known_by,
+            **{f"activated_{number}": value for number, (_, value) in enumerate(metric.where)},
+        }
+        new = store.keep("activated", values, split_by="day", activation=metric)
+    for day in todo:
+        store.write(places[day], {"file": store.move(new[day], places[day]) if day in new else None})
+    _remove_folders(new)
+    made_of: dict[str, dict[str, str]] = {}
+    for day, place in sorted(places.items()):
+        if file := store.read(place)["file"]:
+            for one in days[day]:
+                made_of.setdefault(one, {})[day] = file
+    return made_of
+
+
+def _in_cells(
+    store: Store, experiment: Experiment, made_of: Mapping[str, Mapping[str, str]], attributes: Mapping
+) -> dict[str, dict[str, str]]:
+    """By day, file and digest of its units with segments and covariates; a day without units has none."""
     covariates = covariates_of(experiment)
     read = [[one.source, one.column] for one in (*experiment.segments, *covariates)]
-    places = {day: f"cohorts/{experiment.key}/{key(file, read, attributes)}" for day, file in units.items()}
+    places = {day: f"cohorts/{experiment.key}/{key(day, files, read, attributes)}" for day, files in made_of.items()}
     todo = [day for day, place in places.items() if store.read(place) is None]
     if todo:
-        names = list(dict.fromkeys(source for source, _ in read))
+        sources = {name: experiment.attributes[name] for name, _ in read}
         values = {
-            "cohorts": store.paths(units[day] for day in todo),
-            **{f"attribute_{name}": store.paths([attributes[name]["file"]]) for name in names},
+            "cohorts": store.paths(sorted({file for day in todo for file in made_of[day].values()})),
+            "days": [dt.date.fromisoformat(day) for day in todo],
+            **{f"attribute_{name}": store.paths([attributes[name]["file"]]) for name in sources},
+            **_excluded(store, experiment, attributes),
         }
         new = store.keep("units_in_cells", values, split_by="day", segments=experiment.segments,
-                         covariates=covariates, attributes=names)  # fmt: skip
+                         covariates=covariates, attributes=sources, exclusions=list(experiment.exclusions),
+                         activated=experiment.activation is not None)  # fmt: skip
         for day in todo:
+            if day not in new:
+                store.write(places[day], {"file": None})
+                continue
             digest = key(store.query("digest", {"files": [str(new[day])]}), read)
             file = store.move(new[day], f"cohorts/{experiment.key}/{day}-{digest}")
             store.write(places[day], {"file": file, "digest": digest})
         _remove_folders(new)
-    return {day: store.read(place) for day, place in places.items()}
+    return {day: entry for day, place in places.items() if (entry := store.read(place))["file"]}
+
+
+def _crossings(store: Store, made_of: Mapping[str, Mapping[str, str]], crossed: Sequence[str]) -> dict[str, list[str]]:
+    """By day, digests of the units that were seen in another variant; a day without such units has none."""
+    if not crossed:
+        return {}
+    rows = store.query("crossings", {"crossed": store.paths(crossed)})
+    by_exposure = {str(row["enrolled_on"]): row["digest"] for row in rows}
+    found = {day: [by_exposure[one] for one in sorted(files) if one in by_exposure] for day, files in made_of.items()}
+    return {day: digests for day, digests in found.items() if digests}
 
 
 def _counted(
-    store: Store, experiment: Experiment, units: Mapping[str, dict[str, str]], crossed: Sequence[str]
+    store: Store,
+    experiment: Experiment,
+    units: Mapping[str, dict[str, str]],
+    crossings: Mapping[str, Sequence[str]],
+    crossed: Sequence[str],
 ) -> list[Cohort]:
     """The cohorts with their units by cell; a unit that was seen in another variant is counted apart."""
-    crossings = {}
-    if crossed:
-        rows = store.query("crossings", {"crossed": store.paths(crossed)})
-        crossings = {str(row["enrolled_on"]): row["digest"] for row in rows}
     found = []
     for day, entry in sorted(units.items()):
         digest = key(entry["digest"], crossings.get(day))
@@ -172,14 +257,14 @@ def _counted(
 def read_attributes(
     store: Store, experiment: Experiment, queries: NightQueries
 ) -> tuple[dict[str, dict], list[Reading]]:
-    """Read the attribute sources of an experiment, if they may have changed since a night last did.
+    """Read the attribute and exclusion sources of an experiment, if they may have changed since a night last did.
 
     Parameters
     ----------
     store : Store
         Keeps a copy of the columns that are needed.
     experiment : Experiment
-        Its segments and covariates.
+        Its segments, covariates and exclusions.
     queries : NightQueries
         To the warehouse.
 
@@ -194,7 +279,7 @@ def read_attributes(
         If a unit has two rows, or a covariate is no finite number.
     """
     found, readings = {}, []
-    for source in experiment.attributes.values():
+    for source in (*experiment.attributes.values(), *experiment.exclusions.values()):
         own = {
             "segments": {one.column for one in experiment.segments if one.source == source.name},
             "covariates": {one.column for one in covariates_of(experiment) if one.source == source.name},
@@ -254,11 +339,13 @@ def _attribute_copy(
         store.connection.unregister("incoming")
     columns = {"segments": segments, "covariates": covariates}
     if not new:
-        return {**columns, **_no_attributes(store, segments, covariates)}
+        return {**columns, **_no_attributes(store, source, segments, covariates)}
     (path,) = new.values()
-    (counts,) = store.query("attribute_counts", {"file": str(path)}, covariates=covariates)
+    (counts,) = store.query("attribute_counts", {"file": str(path)}, covariates=covariates,
+                            history=source.known_from is not None)  # fmt: skip
     digest = key(counts.pop("digest"), columns)
-    if counts["units_found"] < counts["rows_found"] or counts["not_finite"]:
+    repeated = counts["units_found"] < counts["rows_found"] and not isinstance(source, ExclusionSource)
+    if repeated or counts["null_times"] or counts["not_finite"]:
         _remove_folders(new)
         raise Suspicious
     file = store.move(path, f"attributes/{source.name}-{digest}")
@@ -266,12 +353,13 @@ def _attribute_copy(
     return {**columns, "file": file, "digest": digest}
 
 
-def _no_attributes(store: Store, segments: Sequence[str], covariates: Sequence[str]) -> dict:
+def _no_attributes(store: Store, source: AttributeSource, segments: Sequence[str], covariates: Sequence[str]) -> dict:
     """A file without rows, which a table that is empty is joined as."""
     import pyarrow.parquet
 
     kinds = [("unit_id", pyarrow.string()), *((f"segment_{name}", pyarrow.string()) for name in segments),
-             *((f"covariate_{name}", pyarrow.float64()) for name in covariates)]  # fmt: skip
+             *((f"covariate_{name}", pyarrow.float64()) for name in covariates),
+             *([("known_from", pyarrow.timestamp("us"))] if source.known_from else [])]  # fmt: skip
     path = store.folder / f"empty-{key(kinds)}.parquet"
     pyarrow.parquet.write_table(pyarrow.schema(kinds).empty_table(), path)
     return {"file": path.name, "digest": "empty"}

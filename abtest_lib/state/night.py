@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from abtest_lib.definitions import Experiment, Metric, NightLimit, OutcomeSource, without
 from abtest_lib.queries import NightQueries
-from abtest_lib.state.enrolment import Cohort, Enrolment, enrolment, read_attributes
+from abtest_lib.state.enrolment import Activations, Cohort, enrolment, read_attributes
 from abtest_lib.state.limits import left_out
 from abtest_lib.state.partitions import ExposurePartitions, OutcomePartitions, Partitions, Suspicious
 from abtest_lib.state.store import Reading, Store, readings
@@ -17,9 +17,11 @@ from abtest_lib.state.totals import days_needed, moments
 
 @dataclass
 class Found:
-    """What a night found: rows as of ``sql/units.sql`` and ``moments.parquet``, and what the warehouse was asked."""
+    """What a night found: rows as of ``sql/units.sql``, ``sql/assigned_units.sql`` and ``moments.parquet``, and what was
+    read for them."""
 
     units: list[dict] = field(default_factory=list)
+    assigned: Sequence[dict] = ()
     moments: list[dict] = field(default_factory=list)
     events: dict[str, dict[str, dict]] = field(default_factory=dict)
     counts: dict[str, dict[str, dict]] = field(default_factory=dict)
@@ -75,15 +77,13 @@ def read(
         If the warehouse refuses a statement.
     """
     found = Found(known_by=known_by)
-    enrolled = _enrolled(store, experiment, as_of, queries, known_by, found)
-    found.cohorts = enrolled.cohorts
-    found.units = [{**row, "segment": _attribute(experiment, row["segment"]), "exposed_on": cohort.day,
-                    "in_dates": experiment.starts_on <= cohort.day < experiment.ends_on}
-                   for cohort in enrolled.cohorts for row in cohort.counts]  # fmt: skip
+    exposures = _exposures(store, experiment, as_of, queries, found)
+    attributes, attribute_readings = read_attributes(store, experiment, queries)
+    found.readings += attribute_readings
     if experiment.night_limit != NightLimit():
         experiment = _limited(store, experiment, as_of, queries, found)
-    everyone = [*experiment.metrics.values(), *metrics]
-    own = [part for metric in experiment.metrics.values() for part in metric.parts]
+    everyone = [*experiment.parts, *metrics]
+    own = experiment.parts
     for source in experiment.outcomes.values():
         partitions = found.partitions[source.name] = Partitions(OutcomePartitions(store, source, everyone), queries)
         needed = days_needed(experiment, list(experiment.metrics.values()), as_of, source.name)
@@ -98,6 +98,14 @@ def read(
         )
         found.readings += partitions.readings
         found.counts[source.name] = partitions.of.as_known(found.events[source.name], known_by[source.name])
+    activations = None
+    if activation := experiment.activation:
+        activations = Activations(found.events[activation.source], known_by[activation.source])
+    enrolled = enrolment(store, experiment, exposures, known_by[experiment.exposures.name], attributes, activations)
+    found.cohorts, found.assigned = enrolled.cohorts, enrolled.assigned
+    found.units = [{**row, "segment": _attribute(experiment, row["segment"]), "exposed_on": cohort.day,
+                    "in_dates": experiment.starts_on <= cohort.day < experiment.counts_until}
+                   for cohort in enrolled.cohorts for row in cohort.counts]  # fmt: skip
     of = {name: partitions.of for name, partitions in found.partitions.items()}
     groups = [one for group in groups if (one := [m for m in group if m.name in experiment.metrics])]
     found.moments = moments(store, experiment, groups, as_of, enrolled, of, found.events, known_by)
@@ -108,7 +116,7 @@ def _limited(store: Store, experiment: Experiment, as_of: dt.date, queries: Nigh
     """The experiment without the metrics that the night may not read."""
     rows = {}
     for source in experiment.outcomes.values():
-        partitions = Partitions(OutcomePartitions(store, source, experiment.metrics.values()), queries)
+        partitions = Partitions(OutcomePartitions(store, source, experiment.parts), queries)
         needed = days_needed(experiment, list(experiment.metrics.values()), as_of, source.name)
         rows[source.name] = partitions.rows_to_read(found.known_by[source.name], needed)
     found.left_out = left_out(experiment, as_of, rows, readings(store.results))
@@ -130,14 +138,10 @@ def absolve(store: Store, experiment: Experiment, queries: NightQueries) -> None
     Partitions(ExposurePartitions(store, experiment.exposures), queries).absolve(experiment.key)
 
 
-def _enrolled(
-    store: Store,
-    experiment: Experiment,
-    as_of: dt.date,
-    queries: NightQueries,
-    known_by: Mapping[str, dt.datetime],
-    found: Found,
-) -> Enrolment:
+def _exposures(
+    store: Store, experiment: Experiment, as_of: dt.date, queries: NightQueries, found: Found
+) -> dict[str, dict]:
+    """The entries of the exposure source's record by day, brought up to date."""
     source, name = experiment.exposures, experiment.key
     partitions = Partitions(ExposurePartitions(store, source), queries)
 
@@ -154,10 +158,9 @@ def _enrolled(
         if not own or any(one["without_unit"] for one in own) or not seen <= set(experiment.weights):
             raise Suspicious
 
-    exposures = partitions.up_to_date(as_of, known_by[source.name], days, promised)
-    attributes, readings = read_attributes(store, experiment, queries)
-    found.readings += [*partitions.readings, *readings]
-    return enrolment(store, experiment, exposures, known_by[source.name], attributes)
+    exposures = partitions.up_to_date(as_of, found.known_by[source.name], days, promised)
+    found.readings += partitions.readings
+    return exposures
 
 
 def _attribute(experiment: Experiment, number: int) -> str | None:

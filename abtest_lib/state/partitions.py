@@ -531,6 +531,33 @@ def known(entry: Mapping, known_by: dt.datetime) -> bool:
     return entry["last_known"] is None or entry["last_known"] <= known_by.isoformat()
 
 
+def identity(day: str, entry: Mapping | None, known_by: dt.datetime) -> list:
+    """What tells the rows of a day that a night knows from any others.
+
+    Parameters
+    ----------
+    day : str
+        The date.
+    entry : mapping or None
+        Of the source's record; None for a day without rows.
+    known_by : datetime
+        The night's knowledge of the source.
+
+    Returns
+    -------
+    list
+        Plain values.
+
+    Examples
+    --------
+    >>> identity("2026-02-05", None, dt.datetime(2026, 2, 6, 3))
+    ['2026-02-05']
+    """
+    if entry is None:
+        return [day]
+    return [day, entry["digest"], "all" if known(entry, known_by) else known_by.isoformat()]
+
+
 def measure_key(measure: Measure) -> str:
     """Name a measure by what it adds up, the same in every experiment.
 

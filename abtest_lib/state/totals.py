@@ -15,7 +15,7 @@ from abtest_lib.definitions import Experiment, Metric
 from abtest_lib.measures import Plan, Window, plan
 from abtest_lib.queries import matured_before, metric_rows
 from abtest_lib.state.enrolment import Cohort, Enrolment, covariates_of
-from abtest_lib.state.partitions import DAY, OutcomePartitions, known, measure_key
+from abtest_lib.state.partitions import DAY, OutcomePartitions, identity, measure_key
 from abtest_lib.state.store import Store, key
 
 Days = Mapping[str, dict]
@@ -94,6 +94,8 @@ def days_needed(experiment: Experiment, metrics: Sequence[Metric], as_of: dt.dat
             if last.time() == dt.time():
                 end -= DAY  # a window that ends at midnight does not touch the day
             days |= {first + dt.timedelta(days=n) for n in range((end - first).days + 1)}
+    if experiment.activation and experiment.activation.source == source:
+        days |= {experiment.starts_on + DAY * number for number in range(experiment.enrolment_days)}
     return {day for day in days if day < as_of}
 
 
@@ -147,7 +149,7 @@ def moments(
     duckdb.Error
         If a file of the state is damaged.
     """
-    cohorts = [one for one in enrolled.cohorts if experiment.starts_on <= one.day < experiment.ends_on]
+    cohorts = [one for one in enrolled.cohorts if experiment.starts_on <= one.day < experiment.counts_until]
     places: dict[tuple[int, dt.date], Path] = {}
     todo = []
     for number, metrics in enumerate(groups):
@@ -268,33 +270,6 @@ def _place(
         for window in wanted.windows
     }  # fmt: skip
     return f"moments/{experiment.key}/{one.cohort.day}-{key(one.cohort.digest, one.partly, names, used)}.parquet"
-
-
-def identity(day: str, entry: Mapping | None, known_by: dt.datetime) -> list:
-    """What tells the rows of a day that a night knows from any others.
-
-    Parameters
-    ----------
-    day : str
-        The date.
-    entry : mapping or None
-        Of the source's record; None for a day without rows.
-    known_by : datetime
-        The night's knowledge of the source.
-
-    Returns
-    -------
-    list
-        Plain values.
-
-    Examples
-    --------
-    >>> identity("2026-02-05", None, dt.datetime(2026, 2, 6, 3))
-    ['2026-02-05']
-    """
-    if entry is None:
-        return [day]
-    return [day, entry["digest"], "all" if known(entry, known_by) else known_by.isoformat()]
 
 
 def _days(one: Due, window: Window) -> list[dt.date]:
