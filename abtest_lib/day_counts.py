@@ -93,7 +93,7 @@ def holds(
 
 def _in_a_window(experiment: Experiment, source: str, day: dt.date) -> bool:
     """Whether rows of a day can count for a unit; those of any other day need not be whole."""
-    parts = [part for metric in experiment.metrics.values() for part in metric.parts if part.source == source]
+    parts = [part for part in experiment.parts if part.source == source]
     return day < experiment.counts_until + max(part.delay_days + part.window_days for part in parts) * DAY
 
 
@@ -117,8 +117,7 @@ class _Kept:
         from abtest_lib.state.store import key
 
         self.source, self.queries, self.store, self.log = source, queries, store, experiment.load_log
-        parts = [part for metric in experiment.metrics.values() for part in metric.parts]
-        self.columns = sorted({part.value for part in parts if part.source == source.name and part.value})
+        self.columns = sorted({part.value for part in experiment.parts if part.source == source.name and part.value})
         self.hours = experiment.loaded_within_hours
         self.name = f"day_counts/{source.name}-{key(source, self.columns, self.log, self.hours)[:12]}"
         self.days: dict[str, dict] = {}
@@ -217,7 +216,7 @@ def delay_findings(
         if rules is None or not entry["late_share"] or not week or not cohorts:
             continue
         units = _late_units(store, experiment, found, source, lag_days, week, cohorts)
-        metric = next(one for one in experiment.metrics.values()
+        metric = next(one for one in experiment.measured
                       if any((part.source, part.lag_days) == (source, lag_days) for part in one.parts))  # fmt: skip
         head = {"kind": "delay", "source": source, "metric": metric.name, "title": metric.title, "exposed_on": None}
         rows += [{**head, "variant": gap.variant, "share": gap.share, "usual": gap.control_share}
@@ -235,8 +234,8 @@ def _late_units(
     cohorts: Sequence[Cohort],
 ) -> list[LateUnits]:
     """Units with rows in a week, and those with late ones; kept until rows or units of the week change."""
-    from abtest_lib.state.store import key
     from abtest_lib.state.partitions import identity
+    from abtest_lib.state.store import key
 
     days, known_by = found.events[source], found.known_by[source]
     made_of = key(lag_days, [one.digest for one in cohorts], [identity(day, days[day], known_by) for day in week])

@@ -249,10 +249,14 @@ class Experiment:
         return tuple(name for name in self.weights if name != self.control)
 
     @property
+    def measured(self) -> list[Metric]:
+        """All that is read of outcomes: the metrics, and what activates a unit."""
+        return [*self.metrics.values(), *([self.activation] if self.activation else [])]
+
+    @property
     def parts(self) -> list[Metric]:
-        """All that is read of outcomes: the parts of the metrics, and what activates a unit."""
-        read = [*self.metrics.values(), *([self.activation] if self.activation else [])]
-        return [part for metric in read for part in metric.parts]
+        """The parts of all that is read of outcomes."""
+        return [part for metric in self.measured for part in metric.parts]
 
     @property
     def decides_on(self) -> dt.date:
@@ -551,7 +555,9 @@ def _read_catalogue(folder: Path, _stamp: tuple) -> tuple[Catalogue | None, tupl
     read = _metrics(dict(metrics.items()), outcomes, attributes, units)
     sources.close()
     metrics.close()
-    catalogue = Catalogue(exposures, outcomes, attributes, load_log, hours, alerts, read, units, night_limit, exclusions)
+    catalogue = Catalogue(
+        exposures, outcomes, attributes, load_log, hours, alerts, read, units, night_limit, exclusions
+    )
     return catalogue, tuple(problems)
 
 
@@ -730,11 +736,7 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
     found.check_once("segments", [segment.attribute for segment in segments])
     covariates = [metric.covariate for metric in used.values() if metric.covariate]
     exposures = None if units else _exposures(found, catalogue)
-    exclude = found.references("exclude", catalogue.exclusions, "an exclusion source of sources.yaml")
-    activation = _activation(found, catalogue)
-    if units:
-        for key_of in ("exclude", "activation"):
-            found.refuse(key_of, f"is given, but '{units.name}' has one row a unit; leave such units out of the table")
+    exclude, activation = _counted(found, catalogue, units)
     read = [*used.values(), *([activation] if activation else [])]
     experiment = Experiment(
         key=key,
@@ -776,13 +778,18 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
     return experiment
 
 
-def _activation(found: Fields, catalogue: Catalogue) -> Metric | None:
-    """What a unit must do after its exposure to be counted: a share of the catalogue, within its window."""
+def _counted(found: Fields, catalogue: Catalogue, units: UnitSource | None) -> tuple[tuple[str, ...], Metric | None]:
+    """Lists of units that are not counted, and what a unit must do to be: a share of the catalogue, in its window."""
+    if units:
+        for key in ("exclude", "activation"):
+            found.refuse(key, f"is given, but '{units.name}' has one row a unit; leave such units out of the table")
+        return (), None
+    exclude = found.references("exclude", catalogue.exclusions, "an exclusion source of sources.yaml")
+    found.check_once("exclude", exclude)
     shares = {name: one for name, one in catalogue.metrics.items()
               if one.kind == "proportion" and not one.delay_days and one.source in catalogue.outcomes}  # fmt: skip
     what = "a metric of metrics.yaml of kind proportion, without delay_days and not of a table with one row a unit"
-    name = found.reference("activation", shares, what) if "activation" in found else None
-    return shares.get(name)
+    return exclude, shares.get(found.reference("activation", shares, what, required=False))
 
 
 def _exposures(found: Fields, catalogue: Catalogue) -> str | None:

@@ -26,6 +26,12 @@ SPENDING = {  # the horizon is one look, where every function has spent all
 }
 HARM_ALPHA = 0.05  # of ever calling a guardrail harmful that is not, over all of its reads
 SPLIT_ALPHA = 0.01  # of ever stopping a healthy split, over all nights
+BROKEN_SPLITS = {
+    "assigned": "units did not fall into the variants as designed, so no difference can be trusted",
+    "excluded": "more units of one variant are excluded than the design says, so what is left depends on the variant",
+    "counted": "the units left after exclusion and activation are not split as designed, although those before are, so "
+    "what is compared are no equal groups",
+}
 
 
 def stage(experiment: Experiment, as_of: dt.date) -> str:
@@ -62,6 +68,9 @@ def stage(experiment: Experiment, as_of: dt.date) -> str:
 def sample_ratio(experiment: Experiment, exposure: dict) -> dict:
     """Did units fall into the variants as designed?
 
+    Where units are excluded or must be activated, those assigned, excluded and counted are tested each, and share the
+    error: what is left must not depend on the variant.
+
     Parameters
     ----------
     experiment : Experiment
@@ -72,8 +81,9 @@ def sample_ratio(experiment: Experiment, exposure: dict) -> dict:
     Returns
     -------
     dict
-        ``healthy`` with the test; when not healthy ``reason``, and ``suspects``, the segment values and days that
-        depart from the design and from the others.
+        ``healthy`` with the test of the counted units, or the first that failed; ``splits``, where there are several;
+        when not healthy ``reason``, and ``suspects``, the segment values and days that depart from the design and from
+        the others.
 
     Raises
     ------
@@ -85,23 +95,46 @@ def sample_ratio(experiment: Experiment, exposure: dict) -> dict:
     >>> sample_ratio(experiment, {"units": {"control": 600, "treatment": 400}})["healthy"]
     False
     """
-    test = sample_ratio_test(exposure["units"], experiment.weights)
-    pvalue = sample_ratio_pvalue(exposure["units"], experiment.weights)
-    level = alarm_level(max(experiment.planned_nights, 1), SPLIT_ALPHA)
+    splits = _splits(exposure)
+    level = alarm_level(max(experiment.planned_nights, 1), SPLIT_ALPHA / _split_count(experiment))
+    pvalues = {of: sample_ratio_pvalue(units, experiment.weights) for of, units in splits.items()}
+    broken = next((of for of, pvalue in pvalues.items() if pvalue < level), None)
+    shown = broken or "counted"
+    test = sample_ratio_test(splits[shown], experiment.weights)
     document = {
-        "healthy": pvalue >= level,
+        "healthy": broken is None,
         "statistic": test.statistic,
         "df": test.df,
-        "pvalue": pvalue,
+        "pvalue": pvalues[shown],
         "alarm_below": level,
-        "observed": exposure["units"],
+        "observed": splits[shown],
         "expected": dict(test.expected),
         "weights": experiment.weights,
     }
-    if not document["healthy"]:
-        document["reason"] = "units did not fall into the variants as designed, so no difference can be trusted"
-        document["suspects"] = _suspects(exposure.get("cells", {}), experiment.weights, level)
+    if _split_count(experiment) > 1:
+        document |= {"of": shown, "splits": [{"of": of, "observed": splits[of], "pvalue": pvalue}
+                                             for of, pvalue in pvalues.items()]}  # fmt: skip
+    if broken:
+        document["reason"] = BROKEN_SPLITS[broken if len(splits) > 1 else "assigned"]
+        cells = exposure.get("cells", {}) if broken == "counted" else {}
+        document["suspects"] = _suspects(cells, experiment.weights, level)
     return document
+
+
+def _splits(exposure: dict) -> dict[str, dict[str, int]]:
+    """The groups of units whose split is tested, by the order in which a fault of one explains the next."""
+    activation, excluded = exposure.get("activation"), Counter()
+    for entry in exposure.get("excluded", ()):
+        excluded.update(entry["units"])
+    return {
+        **({"assigned": activation["assigned"]} if activation else {}),
+        **({"excluded": dict(excluded)} if excluded.total() else {}),
+        "counted": exposure["units"],
+    }
+
+
+def _split_count(experiment: Experiment) -> int:
+    return 1 + bool(experiment.exclusions) + (experiment.activation is not None)
 
 
 def _suspects(cells: dict, weights: dict[str, float], level: float) -> list[dict]:
@@ -317,6 +350,7 @@ def error_budget(experiment: Experiment, segments: list[dict]) -> list[dict]:
         looks_spent=[(after - before) / spent[-1] for before, after in pairwise(spent)],
         harm_alpha=HARM_ALPHA,
         sample_ratio_alpha=SPLIT_ALPHA,
+        splits=_split_count(experiment),
     )
     return [
         {"kind": row.kind, "claim": row.claim, "family_size": row.comparisons, "looks": row.looks, "method": row.method,

@@ -382,9 +382,11 @@ class Fields:
             self.problem(key, f"has {len(weights)} variant; an experiment needs at least two")
         return weights
 
-    def reference(self, key: str, names: Mapping, what: str, *, default: str | None = None) -> str | None:
+    def reference(
+        self, key: str, names: Mapping, what: str, *, default: str | None = None, required: bool = True
+    ) -> str | None:
         """A name that must be one of ``names``."""
-        value = self.text(key, default=default)
+        value = self.text(key, default=default, required=required)
         return value if value is None or self._refers(key, value, names, what) else None
 
     def references(self, key: str, names: Mapping, what: str, *, required: bool = False) -> tuple[str, ...]:

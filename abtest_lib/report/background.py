@@ -52,11 +52,16 @@ def sample_ratio_section(night: Mapping[str, Any]) -> dict[str, Any]:
         )
     note = " ".join((sentence(note), *(_suspect(entry) for entry in ratio.get("suspects", ())[:_SUSPECTS])))
     return {
-        "heading": "Sample ratio: " + ("✔ healthy" if healthy else "✖ mismatch"),
+        "heading": "Sample ratio" + _whose(ratio) + ": " + ("✔ healthy" if healthy else "✖ mismatch"),
         "note": note,
         "columns": ["Variant", "Planned", "Expected", "Observed"],
         "rows": rows,
     }
+
+
+def _whose(ratio: Mapping[str, Any]) -> str:
+    """Whose split is shown, where several are tested."""
+    return f" of {ratio['of']} units" if "of" in ratio else ""
 
 
 def _suspect(entry: Mapping[str, Any]) -> str:
@@ -91,9 +96,10 @@ def data_section(night: Mapping[str, Any]) -> dict[str, Any]:
     """
     exposure = night["exposure"]
     units, mixed = sum(exposure["units"].values()), sum(exposure["crossovers"].values())
-    lines = [f"{plural(units, 'exposed unit')} ({_per_variant(exposure['units'])})."]
+    lines = [_counted(exposure)]
     if exposure.get("first_on") and exposure.get("last_on"):
-        lines.append(f"First exposures from {long_day(exposure['first_on'])} to {long_day(exposure['last_on'])}.")
+        what = "Activations" if exposure.get("activation") else "First exposures"
+        lines.append(f"{what} from {long_day(exposure['first_on'])} to {long_day(exposure['last_on'])}.")
     if mixed:
         share = f", {_share(mixed / units)} of all" if units else ""
         lines.append(
@@ -138,6 +144,7 @@ def excluded_lines(night: Mapping[str, Any]) -> list[str]:
     if exposure["outside_dates"]:
         was, were = (f"first exposed outside the enrolment {verb}" for verb in ("is", "are"))
         lines.append(f"{plural(exposure['outside_dates'], f'unit {was}', f'units {were}')} not counted.")
+    lines += [_excluded(entry) for entry in exposure.get("excluded", ())]
     lines += [
         f"Source {clean_name(entry['source'])}: {count_text(entry['rows_without_unit'])} of "
         f"{plural(entry['rows'], 'row')} without a unit, not counted: nobody can say which variant they belong to."
@@ -180,6 +187,28 @@ def _how_late(delays: Sequence[Mapping[str, Any]]) -> list[str]:
 def _within(entry: Mapping[str, Any]) -> str:
     days = [entry[name] for name in ("p50_days", "p95_days", "p99_days")]
     return ", ".join("over 28 days" if one is None else plural(one, "day") for one in days)
+
+
+def _counted(exposure: Mapping[str, Any]) -> str:
+    """Who is counted; where units must be activated, how many of those exposed were."""
+    units = sum(exposure["units"].values())
+    if not (activation := exposure.get("activation")):
+        return f"{plural(units, 'exposed unit')} ({_per_variant(exposure['units'])})."
+    assigned = activation["assigned"]
+    total = sum(assigned.values())
+    was = plural(units, "unit was", "units were")
+    return (
+        f"{was} activated ({_per_variant(exposure['units'])}) of {count_text(total)} exposed "
+        f"({_per_variant(assigned)}): {clean_name(activation['title'])} within {plural(activation['days'], 'day')} of "
+        f"the exposure. Only they are compared, and their windows begin there."
+    )
+
+
+def _excluded(entry: Mapping[str, Any]) -> str:
+    count, name = sum(entry["units"].values()), clean_name(entry["source"])
+    if not count:
+        return f"Excluded by {name}: no unit."
+    return f"Excluded by {name}: {plural(count, 'unit')} ({_per_variant(entry['units'])})."
 
 
 def _accepted(entry: Mapping[str, Any]) -> str:

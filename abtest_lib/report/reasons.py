@@ -75,8 +75,9 @@ def _mismatch(night: Mapping[str, Any]) -> str:
     gaps = {name: seen - ratio["expected"][name] for name, seen in ratio["observed"].items()}
     name = max(gaps, key=lambda variant: (abs(gaps[variant]), variant != night["experiment"]["control"]))
     gap = f"{count_text(abs(gaps[name]))} {'more' if gaps[name] > 0 else 'fewer'}"
+    of = {"excluded": "excluded units", "counted": "counted units"}.get(ratio.get("of", ""), "units")
     return (
-        f"The variants did not get the planned share of units: {clean_name(name)} has {gap} than "
+        f"The variants did not get the planned share of {of}: {clean_name(name)} has {gap} than "
         f"the {count_text(ratio['expected'][name])} expected, which chance does not explain."
         + "".join(f" Look first at {suspect_place(entry)}." for entry in ratio.get("suspects", ())[:1])
     )

@@ -162,7 +162,7 @@ def _excluded(store: Store, experiment: Experiment, attributes: Mapping) -> dict
 def _activated(
     store: Store, experiment: Experiment, units: Mapping[str, str], activations: Activations
 ) -> dict[str, dict[str, str]]:
-    """By day of activation, the files that its units are in by their day of first exposure, which is one of the plan."""
+    """By day of activation, the files that its units are in by their day of first exposure, one within the dates."""
     metric = experiment.activation
     inside = {day: file for day, file in units.items() if str(experiment.starts_on) <= day < str(experiment.ends_on)}
     days = {day: [str(dt.date.fromisoformat(day) + DAY * number) for number in range(metric.window_days + 1)]

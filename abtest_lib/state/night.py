@@ -17,8 +17,7 @@ from abtest_lib.state.totals import days_needed, moments
 
 @dataclass
 class Found:
-    """What a night found: rows as of ``sql/units.sql``, ``sql/assigned_units.sql`` and ``moments.parquet``, and what was
-    read for them."""
+    """What a night found: rows of ``units.sql``, ``assigned_units.sql`` and ``moments.parquet``, and their sources."""
 
     units: list[dict] = field(default_factory=list)
     assigned: Sequence[dict] = ()

@@ -98,6 +98,7 @@ def error_budget(
     harm_alpha: float = 0.05,
     safety_alpha: float | None = None,
     sample_ratio_alpha: float = 0.01,
+    splits: int = 1,
     checks: Mapping[str, float] | None = None,
 ) -> ErrorBudget:
     """Return the ledger of the error budget of one experiment.
@@ -123,7 +124,9 @@ def error_budget(
         One-sided, of one guardrail for one treatment; default ``alpha / 2``. Not shared: a ship needs every guardrail
         safe, so that one guardrail at its margin is enough to be refused with probability 1 - safety_alpha.
     sample_ratio_alpha : float, in (0, 1)
-        Shared by the nights.
+        Shared by the nights and the splits.
+    splits : int
+        Groups of units whose split is tested, such as assigned, excluded and counted ones; at least 1.
     checks : mapping of str to float, optional
         Further claims, in words, that stop an experiment, with the error promised for each, as of a pre-period check.
 
@@ -154,7 +157,7 @@ def error_budget(
     >>> {kind: float(promised) for kind, promised in budget.promised_by_kind.items()}
     {'decision': 0.1, 'stop': 0.06, 'exploration': 0.0}
     """
-    _check_counts({"primary_metrics": primary_metrics, "treatments": treatments, "nights": nights}, 1)
+    _check_counts({"primary_metrics": primary_metrics, "treatments": treatments, "nights": nights, "splits": splits}, 1)
     _check_counts({"secondary_metrics": secondary_metrics, "guardrails": guardrails}, 0)
     _check_counts({f"segment_values[{at}]": count for at, count in enumerate(segment_values)}, 1)
     whole = _rate("alpha", alpha)
@@ -174,7 +177,7 @@ def error_budget(
         claim = "a harmful guardrail is called safe"
         rows.append(_row("decision", claim, pairs, safety, spent, f"each at its level{spending}"))
         rows.append(_row("stop", "a harmless guardrail is called harmful", pairs, harm / pairs, nightly, "Bonferroni"))
-    rows.append(_row("stop", "a healthy split is stopped", 1, ratio, nightly, "Bonferroni"))
+    rows.append(_row("stop", "a healthy split is stopped", splits, ratio / splits, nightly, "Bonferroni"))
     for claim, rate in (checks or {}).items():
         rows.append(_row("stop", claim, 1, _rate(f"checks[{claim!r}]", rate), [1], "at its level"))
     if segment_values:

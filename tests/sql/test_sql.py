@@ -28,6 +28,7 @@ TYPES = {"data_on": "DATE", "amount_usd": "DOUBLE", "quantity": "INTEGER"}
 
 ASK = {
     "units": lambda ask, case, e: ask.units(known(case, e)),
+    "assigned_units": lambda ask, case, e: ask.assigned_units(known(case, e)),
     "moments": lambda ask, case, e: ask.moments([e.metrics["amount"]], known(case, e)),
     "exposure_checks": lambda ask, case, e: [ask.exposure_checks(case["known_by"])],
     "outcome_checks": lambda ask, case, e: [
@@ -53,7 +54,11 @@ ASK = {
         for day, count in ask.day_rows(e.outcomes["events"], "occurred_at", days(case)).items()
     ],
     "attribute_rows": lambda ask, case, e: (
-        ask.attribute_rows(AttributeSource("customers", "customers", "unit_id"), case["segments"], case["covariates"])
+        ask.attribute_rows(
+            AttributeSource("customers", "customers", "unit_id", case.get("known_from")),
+            case["segments"],
+            case["covariates"],
+        )
         .read_all()
         .to_pylist()
     ),
@@ -127,7 +132,7 @@ def changed_days(ask, case, experiment):
 def flat(row):
     """A row with the counts by column as columns of their own."""
     named = {f"not_finite_{name}": count for name, count in row["not_finite"].items()}
-    return {"repeated_units": row["repeated_units"], "example": row["example"], **named}
+    return {name: row[name] for name in ("repeated_units", "example", "null_times") if name in row} | named
 
 
 def overlaid(base, changes):
