@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from functools import lru_cache
+
+_MARK = re.compile(r":parameter_([a-z0-9_]+)")
 
 
 def translate(sql: str, dialect: str) -> str:
@@ -113,6 +116,41 @@ def named(sql: str, dialect: str, values: Mapping) -> tuple[str, dict]:
     return _with_casts(sql, dialect, tuple(sorted(casts.items()))), texts
 
 
+def folded(sql: str, dialect: str, values: Mapping) -> tuple[str, list, list[str]]:
+    """Put a statement into the dialect of an engine that keeps names in capitals, with parameters ``?`` in their order.
+
+    Parameters
+    ----------
+    sql : str
+        In DuckDB's dialect, with named parameters.
+    dialect : str
+        A dialect of sqlglot, ``snowflake``.
+    values : mapping
+        By name; days and moments, which are without a zone in UTC, are bound as texts that the statement casts.
+
+    Returns
+    -------
+    tuple of str, list and list of str
+        The statement, its values, and the names of its columns as the statement says them.
+
+    Raises
+    ------
+    ValueError
+        If the statement cannot be said in that dialect.
+    KeyError
+        If a parameter has no value.
+
+    Examples
+    --------
+    >>> folded('SELECT "Day" AS day FROM orders WHERE paid_at < $as_of', "snowflake", {"as_of": dt.date(2026, 2, 8)})
+    ('SELECT "DAY" AS "DAY" FROM "ORDERS" WHERE "PAID_AT" < CAST(? AS DATE)', ['2026-02-08'], ['day'])
+    """
+    kinds = {name: "DATE" for name, value in values.items() if isinstance(value, dt.date)}
+    kinds |= {name: "TIMESTAMPNTZ" for name, value in values.items() if isinstance(value, dt.datetime)}
+    text, parameters, names = _folded(sql, dialect, tuple(sorted(kinds.items())))
+    return text, [values[n].isoformat() if n in kinds else values[n] for n in parameters], list(names)
+
+
 def tables_in(sql: str) -> list[str]:
     """Name the tables that a statement reads, and its common table expressions.
 
@@ -187,6 +225,29 @@ def _numbered(sql: str, dialect: str) -> tuple[str, list[str]]:
             names.append(name)
         parameter.replace(exp.Parameter(this=exp.Literal.number(names.index(name) + 1)))
     return tree.sql(dialect=dialect, unsupported_level=_raising()), names
+
+
+@lru_cache(maxsize=256)
+def _folded(sql: str, dialect: str, kinds: tuple[tuple[str, str], ...]) -> tuple[str, list[str], list[str]]:
+    from sqlglot import exp
+
+    tree, casts = _parsed(sql).copy(), dict(kinds)
+    names = tree.named_selects
+    for cast in list(tree.find_all(exp.Cast)):
+        # Of a time with a zone a plain cast would keep the clock of that zone; the session's zone is UTC.
+        if cast.to.this == exp.DataType.Type.TIMESTAMP and isinstance(cast.this, exp.Column):
+            cast.set("this", exp.cast(cast.this.copy(), "TIMESTAMPLTZ"))
+            cast.set("to", exp.DataType.build("TIMESTAMPNTZ"))
+    for identifier in tree.find_all(exp.Identifier):
+        identifier.set("this", identifier.name.upper())
+        identifier.set("quoted", True)
+    for parameter in list(tree.find_all(exp.Parameter, exp.Placeholder)):
+        name = parameter.name.lower()
+        mark = exp.Placeholder(this=f"parameter_{name}")
+        parameter.replace(exp.cast(mark, casts[name]) if name in casts else mark)
+    text = tree.sql(dialect=dialect, unsupported_level=_raising())
+    # A dialect may move its words about, so the order is that of the text.
+    return _MARK.sub("?", text), _MARK.findall(text), names
 
 
 @lru_cache(maxsize=256)

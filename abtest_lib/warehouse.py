@@ -1,4 +1,4 @@
-"""The warehouse: read-only queries with bound values, on DuckDB (embedded, one file), PostgreSQL or Spark."""
+"""The warehouse: read-only queries with bound values, on DuckDB (one file), PostgreSQL, Spark or Snowflake."""
 
 from __future__ import annotations
 
@@ -169,7 +169,8 @@ def connect(location: str | Path) -> Warehouse:
         Path of a DuckDB file, with or without ``duckdb://`` before it, or of one Parquet file, which is then the table
         of its name: ``exports/ranker.parquet`` holds the table ``ranker``. Else the URL of a PostgreSQL server,
         ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``, or Spark: ``spark:///FOLDER``,
-        ``spark://HOST:PORT/FOLDER`` or ``sc://HOST:PORT`` (``abtest_lib.warehouse_spark``).
+        ``spark://HOST:PORT/FOLDER`` or ``sc://HOST:PORT`` (``abtest_lib.warehouse_spark``), or Snowflake
+        (``abtest_lib.warehouse_snowflake``).
 
     Returns
     -------
@@ -188,7 +189,8 @@ def connect(location: str | Path) -> Warehouse:
     >>> connect("mysql://warehouse/analytics")
     Traceback (most recent call last):
     ...
-    ValueError: location begins with 'mysql://'; it must be a DuckDB file, or begin with postgresql://, spark:// or sc://.
+    ValueError: location begins with 'mysql://'; it must be a DuckDB file, or begin with postgresql://, snowflake://, \
+spark:// or sc://.
     """
     kind, separator, path = str(location).partition("://")
     if not separator:
@@ -199,12 +201,17 @@ def connect(location: str | Path) -> Warehouse:
         from abtest_lib.warehouse_postgresql import PostgreSQLWarehouse
 
         return PostgreSQLWarehouse(str(location))
+    if kind == "snowflake":
+        from abtest_lib.warehouse_snowflake import SnowflakeWarehouse
+
+        return SnowflakeWarehouse(str(location))
     if kind in ("spark", "sc"):
         from abtest_lib.warehouse_spark import SparkWarehouse
 
         return SparkWarehouse(str(location))
     raise ValueError(
-        f"location begins with '{kind}://'; it must be a DuckDB file, or begin with postgresql://, spark:// or sc://."
+        f"location begins with '{kind}://'; it must be a DuckDB file, or begin with postgresql://, snowflake://, "
+        "spark:// or sc://."
     )
 
 

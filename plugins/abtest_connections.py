@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -29,6 +29,10 @@ HOW_TO_CREATE = {
         '--conn-login LOGIN --conn-password PASSWORD --conn-extra \'{"from_email": "abtest@example.com"}\''
     ),
     SLACK_CONNECTION: "airflow connections add abtest_slack --conn-type slack --conn-password xoxb-TOKEN",
+    WAREHOUSE_CONNECTION: (
+        "airflow connections add abtest_warehouse --conn-type snowflake --conn-login LOGIN --conn-password PASSWORD "
+        '--conn-schema PUBLIC --conn-extra \'{"account": "ACCOUNT", "database": "DATABASE", "warehouse": "WAREHOUSE"}\''
+    ),
 }
 
 
@@ -50,8 +54,8 @@ def warehouse_url() -> str:
     """Give the warehouse: the connection ``abtest_warehouse``, else ``ABTEST_WAREHOUSE``.
 
     A connection of type postgres is a server, with login and password; of type spark a cluster, or with no host this
-    machine, and a folder as its schema; of type spark_connect a server with a token as its password. Any other names as
-    its host a DuckDB file, or whatever ``abtest_lib.warehouse.connect`` opens.
+    machine, and a folder as its schema; of type spark_connect a server with a token as its password; of type snowflake
+    an account. Any other names as its host a DuckDB file, or whatever ``abtest_lib.warehouse.connect`` opens.
 
     Raises
     ------
@@ -66,6 +70,8 @@ def warehouse_url() -> str:
         return found.get_uri()
     if found and found.conn_type in ("spark", "spark_connect"):
         return _spark_url(found)
+    if found and found.conn_type == "snowflake":
+        return _snowflake_url(found)
     # A path given as a URI (duckdb:///data/w.duckdb) arrives as the schema, one given as JSON as the host.
     path = found and (found.host or (f"/{found.schema}" if found.schema else None))
     path = path or os.environ.get("ABTEST_WAREHOUSE")
@@ -73,7 +79,8 @@ def warehouse_url() -> str:
         raise MissingConnection(
             "No warehouse is named. Set ABTEST_WAREHOUSE to the path of the DuckDB file, or create the connection: "
             "airflow connections add abtest_warehouse --conn-type generic --conn-host /data/warehouse.duckdb, or "
-            "--conn-type postgres with host, schema (the database), login and password. Spark: docs/deploy.md."
+            "--conn-type postgres with host, schema (the database), login and password. Spark and Snowflake: "
+            "docs/deploy.md."
         )
     return path
 
@@ -86,6 +93,17 @@ def _spark_url(found: Connection) -> str:
     given = {"user_id": found.login, "token": found.password, "use_ssl": found.extra_dejson.get("use_ssl")}
     options = ";".join(f"{name}={quote(str(value), safe='')}" for name, value in given.items() if value)
     return f"sc://{place}/;{options}" if options else f"sc://{place}"
+
+
+def _snowflake_url(found: Connection) -> str:
+    # The names of Airflow's own Snowflake connection; whatever else its extra has goes to the connector as it is.
+    extra = {name.removeprefix("extra__snowflake__"): value for name, value in found.extra_dejson.items() if value}
+    account, database = extra.pop("account", found.host), extra.pop("database", None)
+    if not account or not database:
+        raise MissingConnection(_incomplete(WAREHOUSE_CONNECTION, "extra.account and extra.database"))
+    login = ":".join(quote(part, safe="") for part in (found.login, found.password) if part)
+    place = "/".join(quote(part, safe="") for part in (database, found.schema) if part)
+    return f"snowflake://{login}@{account}/{place}?{urlencode(extra)}"
 
 
 def smtp_server() -> SmtpServer:

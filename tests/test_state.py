@@ -19,7 +19,7 @@ from abtest_lib.state import store
 from abtest_lib.state.store import FOLDER
 from abtest_lib.verify import verify
 from abtest_lib.warehouse import connect
-from tests.engines import ENGINES, postgresql_url, spark  # noqa: F401
+from tests.engines import ENGINES, create_table, literal, postgresql_url, run_in_snowflake, snowflake, spark  # noqa: F401
 
 NIGHTS = [dt.date(2026, 2, day) for day in range(3, 9)]
 SIDES = """
@@ -203,6 +203,8 @@ def copy(warehouse, location):
     """The tables of a DuckDB file in another engine."""
     with duckdb.connect(str(warehouse), read_only=True) as source:
         names = [name for (name,) in source.execute("SHOW TABLES").fetchall()]
+        if str(location).startswith("snowflake"):
+            return copy_to_snowflake(source, names, location)
         tables = {name: source.table(name).to_arrow_table() for name in names}
     if str(location).startswith("postgresql"):
         with dbapi.connect(location) as target, target.cursor() as cursor:
@@ -214,6 +216,19 @@ def copy(warehouse, location):
     folder = location.removeprefix("spark://")
     for name, table in tables.items():
         pyarrow.parquet.write_table(table, f"{folder}/{name}.parquet")
+
+
+def copy_to_snowflake(source, names, location):
+    """The tables as texts, which the emulator casts."""
+    for name in names:
+        columns = {row[0]: row[1] for row in source.execute(f"DESCRIBE {name}").fetchall()}
+        texts = ", ".join(f"CAST({column} AS VARCHAR)" for column in columns)
+        rows = source.execute(f"SELECT {texts} FROM {name}").fetchall()
+        run_in_snowflake(location, [f"DROP TABLE IF EXISTS {name}"])
+        create_table(location, name, columns, [])
+        kinds = ", ".join(f"CAST(column{n} AS {kind})" for n, kind in enumerate(columns.values(), 1))
+        values = ", ".join(f"({', '.join(map(literal, row))})" for row in rows)
+        run_in_snowflake(location, [f"INSERT INTO {name} SELECT {kinds} FROM VALUES {values}"])
 
 
 def killed_at(shop, number):

@@ -18,7 +18,7 @@ from abtest_lib.errors import DataError, DefinitionError
 from abtest_lib.unit_moments import Parts
 from abtest_lib.unit_tables import UnitTable
 from abtest_lib.warehouse import connect
-from tests.engines import ENGINES, create_table, postgresql_url, spark  # noqa: F401
+from tests.engines import ENGINES, create_table, postgresql_url, snowflake, spark  # noqa: F401
 
 HILLSTROM = Path(__file__).resolve().parents[2] / "shared" / "data" / "hillstrom"
 EXACT = {"rel": 1e-9, "abs": 0}

@@ -11,6 +11,9 @@ SERVER = {"conn_type": "postgres", "host": "db.example.com", "port": 5433, "sche
 CONNECT = {"conn_type": "spark_connect", "host": "spark.example.com", "port": 443, "login": "ana",
            "password": "p@ss/;word", "extra": {"use_ssl": True}}  # fmt: skip
 
+SNOWFLAKE = {"conn_type": "snowflake", "login": "ana", "password": "p@ss/word", "schema": "SALES",
+             "extra": {"account": "org-acc", "database": "SHOP", "warehouse": "NIGHTS", "role": "READER"}}  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("connection", "location"),
@@ -23,12 +26,19 @@ CONNECT = {"conn_type": "spark_connect", "host": "spark.example.com", "port": 44
         (json.dumps({"conn_type": "spark", "host": "spark://cluster", "port": 7077}), "spark://cluster:7077/"),
         (json.dumps(CONNECT), "sc://spark.example.com:443/;user_id=ana;token=p%40ss%2F%3Bword;use_ssl=True"),
         (json.dumps({"conn_type": "spark_connect", "host": "sc://127.0.0.1"}), "sc://127.0.0.1"),
+        (json.dumps(SNOWFLAKE), "snowflake://ana:p%40ss%2Fword@org-acc/SHOP/SALES?warehouse=NIGHTS&role=READER"),
     ],
 )
 def test_connection_names_the_warehouse(connection, location, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_ABTEST_WAREHOUSE", connection)
     monkeypatch.setenv("ABTEST_WAREHOUSE", "elsewhere.duckdb")
     assert abtest_connections.warehouse_url() == location
+
+
+def test_snowflake_without_an_account_says_what_it_needs(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_ABTEST_WAREHOUSE", json.dumps({"conn_type": "snowflake", "login": "ana"}))
+    with pytest.raises(abtest_connections.MissingConnection, match=r"it must have extra\.account and extra\.database"):
+        abtest_connections.warehouse_url()
 
 
 def test_without_a_connection_the_environment_does(monkeypatch):

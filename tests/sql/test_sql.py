@@ -19,7 +19,7 @@ from abtest_lib.definitions import AttributeSource, load_experiment
 from abtest_lib.queries import Days, NightQueries
 from abtest_lib.unit_tables import UnitTable
 from abtest_lib.warehouse import connect
-from tests.engines import ENGINES, create_table, number, postgresql_url, spark  # noqa: F401
+from tests.engines import ENGINES, create_table, number, postgresql_url, snowflake, spark  # noqa: F401
 
 HERE = Path(__file__).parent
 SQL = HERE.parents[1] / "sql"
@@ -180,9 +180,19 @@ def parsed(text, like, engine):
     return type(like)(text) if like is not None else text
 
 
+# What the emulator of Snowflake gets wrong, and Snowflake not: a null time becomes 1970, COUNT_IF of no row a null.
+EMULATED_WRONGLY = (
+    "load_log/day_is_missing",
+    "day_counts/without_load_time",
+    "exposure_checks/nothing_of_the_experiment",
+)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("folder", CASES, ids=[f"{path.parent.name}-{path.name}" for path in CASES])
 def test_query_returns_the_rows_worked_out_by_hand(folder, engine, tmp_path, request):
+    if engine == "snowflake" and f"{folder.parent.name}/{folder.name}" in EMULATED_WRONGLY:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="a fault of the emulator"))
     base = yaml.safe_load((HERE / "base.yaml").read_text(encoding="utf-8"))
     case = overlaid(base, yaml.safe_load((folder / "case.yaml").read_text(encoding="utf-8")))
     location = ENGINES[engine](request)
