@@ -102,12 +102,13 @@ def snowflake_database(request):
 
 
 @pytest.fixture(scope="session")
-def snowflake():
+def snowflake(tmp_path_factory):
     """The port of an emulator for Snowflake's own connector: it puts statements into DuckDB's dialect and runs them."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "uvicorn", "fakesnow.server:app", "--port", str(port), "--log-level", "error"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    environment = os.environ | {"TMPDIR": str(tmp_path_factory.mktemp("snowflake"))}
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)  # noqa: S603
     for _ in range(600):
         with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
             break

@@ -113,10 +113,10 @@ def data_section(night: Mapping[str, Any]) -> dict[str, Any]:
     lines += [_joins(entry) for entry in exposure.get("joins", ())]
     lines += [_late_rows(entry) for entry in exposure.get("delays", ()) if entry["late_share"] > LATE_SHARE]
     lines += _how_late(exposure.get("delays", ()))
-    rows = []
+    rows, since = [], "activation" if exposure.get("activation") else "exposure"
     for entry in night["maturity"]:
         # A table with a row a unit has no windows.
-        window = f"{_days(entry)} after exposure" if entry["window_days"] else "as its table has it"
+        window = f"{_days(entry)} after {since}" if entry["window_days"] else "as its table has it"
         counted, waiting = (count_text(sum(entry[key].values())) for key in ("matured", "waiting"))
         rows.append([clean_name(entry["title"]), window, counted, waiting, short_day(entry["complete_on"])])
     return {"lines": lines, "columns": ["Metric", "Counted", "Waiting", "Complete on"], "rows": rows}
