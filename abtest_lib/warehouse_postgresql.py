@@ -16,6 +16,8 @@ from abtest_lib.warehouse import StatementError
 _SESSION = (
     "SET TIME ZONE 'UTC'",
     "SET max_parallel_workers_per_gather = 0",
+    # Its guess of how many units pass a window function is one, and then a loop over all events for each of them.
+    "SET enable_nestloop = off",
     "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
 )
 _NO_TABLE = ("42P01", "3F000")  # undefined_table, invalid_schema_name
