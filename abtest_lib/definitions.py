@@ -149,11 +149,13 @@ class Metric:
     numerator: Metric | None = None
     denominator: Metric | None = None
     cap: float | None = None
+    # Of units' totals before the experiment; a night puts the cap itself beside it (``abtest_lib.caps``).
+    cap_quantile: float | None = None
 
     @property
     def is_capped(self) -> bool:
         """Whether the totals of units count up to a fixed value only, on one side of a ratio at least."""
-        return any(part.cap is not None for part in self.parts)
+        return any(part.cap is not None or part.cap_quantile is not None for part in self.parts)
 
     @property
     def parts(self) -> tuple[Metric, ...]:
@@ -689,8 +691,8 @@ def _metric(name: str, kind: str | None, found: Fields, outcomes: dict, attribut
     covariate = _attribute(found, "covariate", attributes, required=False)
     if covariate and kind in ("proportion", "retention"):
         found.problem("covariate", f"is given, but it must stand with kind mean or count, not {kind}; leave it out")
-    cap = found.number("cap", above=0, below=1e300) if "cap" in found else None
-    if cap and kind in ("proportion", "retention"):
+    cap, cap_quantile = _cap(found)
+    if (cap or cap_quantile) and kind in ("proportion", "retention"):
         found.problem("cap", f"is given, but a unit's {kind} is 0 or 1; leave it out")
     return Metric(
         name=name,
@@ -710,7 +712,16 @@ def _metric(name: str, kind: str | None, found: Fields, outcomes: dict, attribut
         unit=found.text("unit", required=False),
         covariate=covariate and Covariate(*covariate),
         cap=cap,
+        cap_quantile=cap_quantile,
     )
+
+
+def _cap(found: Fields) -> tuple[float | None, float | None]:
+    """A cap as a number, or the share of units that it is above before an experiment."""
+    if "cap" not in found:
+        return None, None
+    cap = found.number_or_mapping("cap", above=0, below=1e300)
+    return (None, cap.number("quantile", above=0.5, below=1)) if isinstance(cap, Fields) else (cap, None)
 
 
 def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:

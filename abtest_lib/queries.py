@@ -298,6 +298,17 @@ class NightQueries:
                  "nulls": {name: row[f"nulls_{number}"] for number, name in enumerate(columns)},
                  "last_loaded_at": row["last_loaded_at"]} for row in rows]  # fmt: skip
 
+    def cap_quantiles(self, source: OutcomeSource, metrics: Sequence[Metric], known_by: dt.datetime):
+        """Quantiles of units' totals in the days before the experiment, for each metric that has a row, as Arrow."""
+        starts_at = self._values["starts_at"]
+        begins = [starts_at - dt.timedelta(days=metric.window_days) for metric in metrics]
+        bound = {"known_by": known_by, "starts_at": starts_at, "from_at": min(begins)}
+        bound |= {f"from_{i}": at for i, at in enumerate(begins)}
+        for i, metric in enumerate(metrics):
+            bound[f"quantile_{i}"] = metric.cap_quantile
+            bound |= {f"where_{i}_{number}": value for number, (_, value) in enumerate(metric.where)}
+        return self._read(source.name, "cap_quantiles", bound, source=source, columns=metrics)
+
     def attribute_checks(self, attribute: AttributeSource) -> dict:
         """Units with more than one row in an attribute table, one of them, and covariates that are no finite number."""
         covariates = self._covariates(attribute)

@@ -423,6 +423,17 @@ class Fields:
         self.problem(key, f"must be '{word}' or a mapping of keys to values")
         return None
 
+    def number_or_mapping(self, key: str, *, above: float, below: float) -> float | Fields | None:
+        """Either a number strictly between two others, or the mapping below a key."""
+        node = self._node(key, True)
+        if isinstance(node, yaml.MappingNode):
+            return self._open(node, self._name(key))
+        if isinstance(node, yaml.ScalarNode):
+            return self.number(key, above=above, below=below)
+        if node is not None:
+            self.problem(key, "must be a number or a mapping of keys to values")
+        return None
+
     def named_mappings(self, key: str, *, required: bool = True) -> list[tuple[str, Fields]]:
         """The mappings below a key, each with its own name."""
         found = self.mapping(key, required=required)
