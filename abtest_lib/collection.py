@@ -103,7 +103,7 @@ def read_night(
         store.close()
     counts = [_source_counts(experiment, source, found) for source in experiment.outcomes.values()]
     exposure = _checked_exposure(experiment, as_of, found.units, found.assigned, found.moments, counts, known_by)
-    _say_caps(exposure, experiment, caps)
+    _say_how(exposure, experiment, as_of, caps)
     said = {"delays": delays, "joins": late, "left_out": found.left_out}
     exposure |= {name: rows for name, rows in said.items() if rows or name == "delays"}
     return NightData(exposure, found.moments, [*asked, *found.readings])
@@ -175,7 +175,7 @@ def recompute_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse
     moments = [row for group in maturing_together(experiment) for row in queries.moments(group, known_by)]
     assigned = queries.assigned_units(known_by) if experiment.exclusions or experiment.activation else ()
     exposure = _checked_exposure(experiment, as_of, queries.units(known_by), assigned, moments, counts, known_by)
-    _say_caps(exposure, experiment, caps)
+    _say_how(exposure, experiment, as_of, caps)
 
     def counted(source: OutcomeSource, lags: list[int], start: dt.date, end: dt.date) -> list[dict]:
         return queries.delays(source, lags, start, end, known_by[source.name])
@@ -225,10 +225,14 @@ def _checked_exposure(
     return counted | _population(experiment, assigned)
 
 
-def _say_caps(exposure: dict, experiment: Experiment, caps: Mapping[str, FixedCap]) -> None:
+def _say_how(exposure: dict, experiment: Experiment, as_of: dt.date, caps: Mapping[str, FixedCap]) -> None:
+    """Add to each metric its caps, and until when an open one counts."""
     for row in exposure["maturity"]:
-        if (metric := experiment.metrics[row["metric"]]).is_capped:
+        metric = experiment.metrics[row["metric"]]
+        if metric.is_capped:
             row["caps"] = described(experiment, metric, caps)
+        if metric.is_open:
+            row["counted_before"] = str(experiment.open_until(metric.lag_days, as_of))
 
 
 def _population(experiment: Experiment, assigned: Sequence[dict]) -> dict:
@@ -273,9 +277,9 @@ def maturing_together(experiment: Experiment) -> list[list[Metric]]:
     >>> [[metric.name for metric in group] for group in maturing_together(experiment)]
     [['conversion', 'revenue_per_user', 'order_value', 'page_latency_ms', 'support_contact_rate']]
     """
-    groups: dict[int, list[Metric]] = {}
+    groups: dict[tuple[int, bool], list[Metric]] = {}
     for metric in experiment.metrics.values():
-        groups.setdefault(metric.maturity_days, []).append(metric)
+        groups.setdefault((metric.maturity_days, metric.is_open), []).append(metric)
     return [groups[days] for days in sorted(groups)]
 
 
@@ -467,8 +471,9 @@ def _maturity(experiment: Experiment, metric: Metric, exposed: dict[str, int], m
         "matured": matured,
         "waiting": {name: exposed[name] - matured[name] for name in exposed},
         "dropped_nulls": {name: matured[name] - valued[name] for name in exposed},
-        "complete_on": str(experiment.counts_until + dt.timedelta(days=metric.maturity_days)),
-    }
+        "complete_on": str(experiment.decides_on if metric.is_open
+                           else experiment.counts_until + dt.timedelta(days=metric.maturity_days)),
+    }  # fmt: skip
 
 
 def _delays(experiment: Experiment, as_of: dt.date, counted: Callable) -> list[dict]:

@@ -328,7 +328,8 @@ class NightQueries:
 
     def moments(self, metrics: Sequence[Metric], known_by: Mapping) -> list[dict]:
         """Moments of metrics that mature together, over matured units; rows of ``moments.parquet``."""
-        experiment, wanted = self._experiment, plan(metrics)
+        experiment = self._experiment
+        wanted = plan(metrics, lambda lag_days: experiment.open_until(lag_days, self._as_of))
         covariates = list(dict.fromkeys(metric.covariate for metric in metrics if metric.covariate))
         known = {f"known_by_{window.name}": known_by[window.source] for window in wanted.windows}
         names, bound = self._population(known_by, experiment.segments, covariates)
@@ -430,6 +431,9 @@ def matured_before(experiment: Experiment, metric: Metric, as_of: dt.date) -> dt
     >>> matured_before(one, one.metrics["conversion"], dt.date(2026, 2, 20)).isoformat()
     '2026-02-12T00:00:00.000001'
     """
+    if metric.is_open:
+        until = experiment.open_until(metric.lag_days, as_of) - dt.timedelta(days=metric.delay_days)
+        return _midnight(min(until, experiment.counts_until))
     mature = _midnight(as_of) - dt.timedelta(days=metric.maturity_days)
     # A unit exposed exactly maturity_days before as_of is mature: exposed_at + maturity <= as_of.
     return min(mature + dt.timedelta(microseconds=1), _midnight(experiment.counts_until))

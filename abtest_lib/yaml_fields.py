@@ -329,6 +329,16 @@ class Fields:
             return value
         return least
 
+    def whole_or_word(self, key: str, word: str, *, least: int) -> int | None:
+        """A whole number, at least ``least``, or the one word, which is None."""
+        node = self._nodes.get(key)
+        if getattr(node, "tag", None) != "tag:yaml.org,2002:str":
+            return self.whole(key, least=least)
+        if self.text(key) == word:
+            return None
+        self.problem(key, f"is '{node.value}'; it must be a whole number, or {word}")
+        return least
+
     def number(self, key: str, *, above: float, below: float, default: float | None = None) -> float:
         """A finite number strictly between two others."""
         value = self._value(key, default is None)

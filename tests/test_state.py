@@ -38,6 +38,14 @@ capped_spend:
 usual_spend:
   {title: Usual, kind: mean, source: purchases, value: amount_usd, cap: {quantile: 0.8}, window_days: 2, lag_days: 1,
    better: higher, nulls: drop}
+spend_so_far:
+  {title: Spend so far, kind: mean, source: purchases, value: amount_usd, window_days: open, lag_days: 1,
+   better: higher, nulls: drop, covariate: customers.age}
+loads_so_far:
+  {title: Loads so far, kind: count, source: page_loads, where: {slow: true}, delay_days: 1, window_days: open,
+   lag_days: 1, better: lower}
+slow_so_far: {title: Slow so far, kind: ratio, numerator: loads_so_far, denominator: orders_so_far, better: lower}
+orders_so_far: {title: Orders so far, kind: count, source: purchases, window_days: open, lag_days: 2, better: higher}
 per_order: {title: Spend an order, kind: ratio, numerator: capped_spend, denominator: orders, better: higher}
 spent:
   {title: Spent, kind: mean, source: purchases, value: amount_usd, window_days: 1, lag_days: 1, better: higher,
@@ -59,7 +67,8 @@ def shop(tmp_path):
     )
     path = shop.definitions / "metrics.yaml"
     path.write_text(path.read_text() + SIDES)
-    names = "waited_ms, slow_loads, ms_per_order, came_back, spent, capped_spend, usual_spend, per_order"
+    names = "waited_ms, slow_loads, ms_per_order, came_back, spent, capped_spend, usual_spend, per_order, "
+    names += "spend_so_far, loads_so_far, slow_so_far"
     shop.redefine(KEY, "secondary: [revenue_per_user]", f"secondary: [revenue_per_user, {names}]")
     shop.redefine("metrics", "value: amount_usd, window_days: 2", "value: amount_usd, nulls: drop, window_days: 2")
     return shop

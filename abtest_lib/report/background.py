@@ -113,10 +113,13 @@ def data_section(night: Mapping[str, Any]) -> dict[str, Any]:
     lines += [_joins(entry) for entry in exposure.get("joins", ())]
     lines += [_late_rows(entry) for entry in exposure.get("delays", ()) if entry["late_share"] > LATE_SHARE]
     lines += _how_late(exposure.get("delays", ()))
+    lines += [_open(entry) for entry in night["maturity"] if entry["window_days"] is None]
     rows, since = [], "activation" if exposure.get("activation") else "exposure"
     for entry in night["maturity"]:
         # A table with a row a unit has no windows.
         window = f"{_days(entry)} after {since}" if entry["window_days"] else "as its table has it"
+        if entry["window_days"] is None:
+            window = f"all until {long_day(_last_counted(entry))}"
         counted, waiting = (count_text(sum(entry[key].values())) for key in ("matured", "waiting"))
         rows.append([clean_name(entry["title"]), window, counted, waiting, short_day(entry["complete_on"])])
     return {"lines": lines, "columns": ["Metric", "Counted", "Waiting", "Complete on"], "rows": rows}
@@ -232,6 +235,17 @@ def _accepted(entry: Mapping[str, Any]) -> str:
 
 def _left_out(entry: Mapping[str, Any]) -> str:
     return f"⚠ {clean_name(entry['title'])} was left out: {clean_name(entry['reason'], 200)}."
+
+
+def _open(entry: Mapping[str, Any]) -> str:
+    return (
+        f"⚠ {clean_name(entry['title'])} counts everything until {long_day(_last_counted(entry))}, so units are "
+        "followed for different times; compare it with completed windows before you decide."
+    )
+
+
+def _last_counted(entry: Mapping[str, Any]) -> date:
+    return date.fromisoformat(entry["counted_before"]) - timedelta(days=1)
 
 
 def _joins(entry: Mapping[str, Any]) -> str:
