@@ -93,6 +93,17 @@ def test_a_night_before_the_first_day_is_counted_has_no_units(shop):
     assert "0 mature units" in comparison_of(shop.run(dt.date(2026, 2, 3)))["not_computed"]
 
 
+def test_a_unit_exposed_as_the_open_window_ends_does_not_count_beside_one_that_is_mature_to_the_second(shop):
+    # Both need three days; conversion has seen two whole ones, the open window of orders ends as the delay does.
+    shop.redefine(KEY, "revenue_per_user, spend_so_far]", "revenue_per_user, orders_so_far]")
+    shop.change("UPDATE exposures SET exposed_at = TIMESTAMP '2026-02-04 00:00' WHERE unit_id = 'u4'")
+    rows = night_of(shop, dt.date(2026, 2, 7)).exposure["maturity"]
+    matured = {row["metric"]: sum(row["matured"].values()) for row in rows}
+    assert matured["conversion"] == matured["orders_so_far"] + 1
+    with connect(shop.warehouse) as warehouse:
+        assert verify(shop.experiment, dt.date(2026, 2, 7), warehouse, shop.results).problems == ()
+
+
 def test_the_reading_at_the_horizon_is_the_test_of_the_totals(shop):
     night = shop.run()
     found, units = comparison_of(night), spent(shop, dt.date(2026, 2, 7))
