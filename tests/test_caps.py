@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -13,9 +14,10 @@ from small_shop import AS_OF, KEY, Shop
 from abtest_lib import results
 from abtest_lib.caps import fixed_caps
 from abtest_lib.collection import forget_sources, read_night, recompute_night
-from abtest_lib.definitions import experiment_from_json, load_experiment
+from abtest_lib.definitions import NightLimit, experiment_from_json, load_experiment
 from abtest_lib.errors import DataError
 from abtest_lib.queries import NightQueries
+from abtest_lib.state.limits import left_out
 from abtest_lib.state.store import readings
 from abtest_lib.verify import verify
 from abtest_lib.warehouse import connect
@@ -123,6 +125,18 @@ def test_every_night_has_the_same_cap_in_any_order_and_asks_once(shop, tmp_path)
             (spend,) = recompute_night(shop.experiment, as_of, warehouse).exposure["maturity"][1]["caps"]
             assert spend["cap"] == first["revenue_per_user"]
             assert verify(shop.experiment, as_of, warehouse, shop.results).problems == ()
+
+
+def test_what_the_question_costs_is_counted_and_says_nothing_of_the_cost_of_rows(shop):
+    limited = replace(shop.experiment, night_limit=NightLimit(seconds=30))
+    with connect(shop.warehouse) as warehouse:
+        night = read_night(limited, AS_OF, warehouse, shop.results)
+    (found,) = [row for row in readings(shop.results) if row["source"] == "purchases" and not row["days"]]
+    assert (found["rows"], found["experiment"]) == (0, KEY) and found["bytes"] > 0
+    assert night.readings[0].source == "purchases"
+    # A source that nobody has read but for its caps: a million rows take a second, as far as anybody knows.
+    slow = [{**found, "seconds": 20.0}]
+    assert left_out(limited, AS_OF, {"purchases": 1_000_000, "page_loads": 0}, slow) == []
 
 
 def test_rows_in_the_experiment_do_not_move_the_cap(shop):

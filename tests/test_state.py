@@ -68,7 +68,7 @@ def shop(tmp_path):
     path = shop.definitions / "metrics.yaml"
     path.write_text(path.read_text() + SIDES)
     names = "waited_ms, slow_loads, ms_per_order, came_back, spent, capped_spend, usual_spend, per_order, "
-    names += "spend_so_far, loads_so_far, slow_so_far"
+    names += "spend_so_far, slow_so_far"
     shop.redefine(KEY, "secondary: [revenue_per_user]", f"secondary: [revenue_per_user, {names}]")
     shop.redefine("metrics", "value: amount_usd, window_days: 2", "value: amount_usd, nulls: drop, window_days: 2")
     return shop
