@@ -31,6 +31,7 @@ NIGHTLY = (
     "readings",
     "cohorts",
     "cells",
+    "caps",
     "day_counts",
     "limits",
     "totals",

@@ -49,7 +49,8 @@ def looks_so_far(experiment: Experiment, metric: Metric, as_of: dt.date) -> list
     -------
     list of Look
         Oldest first; the last one is tonight's, or the last of the plan. They follow from the plan and the calendar
-        alone, so a night that was skipped, repeated or backfilled is the same look.
+        alone, so a night that was skipped, repeated or backfilled is the same look. An open metric, whose units are
+        followed for different times, is read at the horizon alone.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def looks_so_far(experiment: Experiment, metric: Metric, as_of: dt.date) -> list
     >>> [look.share for look in looks_so_far(experiment, metric, experiment.decides_on)]
     [1.0]
     """
-    if experiment.looks == "horizon":
+    if experiment.looks == "horizon" or metric.is_open:
         only = Look(experiment.decides_on, experiment.counts_until, 1.0)
         return [only] if as_of >= only.night else []
     planned, matures_in = experiment.enrolment_days, dt.timedelta(days=metric.maturity_days)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from abtest_lib.caps import FixedCap, described, fixed_caps, with_caps
 from abtest_lib.cohorts import whole
 from abtest_lib.day_counts import delay_findings
 from abtest_lib.definitions import Experiment, Metric, OutcomeSource, without
@@ -85,8 +86,10 @@ def read_night(
     queries = NightQueries(experiment, as_of, warehouse)
     known_by = _known_by(experiment, as_of, queries)
     store = Store(results_folder, warehouse.name)
-    arguments = (store, experiment, as_of, queries, known_by, maturing_together(experiment), list(catalogue))
     try:
+        caps, asked = fixed_caps(experiment, queries, store)
+        experiment = with_caps(experiment, caps)
+        arguments = (store, experiment, as_of, queries, known_by, maturing_together(experiment), list(catalogue))
         try:
             found = state.read(*arguments)
         except state.Suspicious:
@@ -100,9 +103,10 @@ def read_night(
         store.close()
     counts = [_source_counts(experiment, source, found) for source in experiment.outcomes.values()]
     exposure = _checked_exposure(experiment, as_of, found.units, found.assigned, found.moments, counts, known_by)
+    _say_how(exposure, experiment, as_of, caps)
     said = {"delays": delays, "joins": late, "left_out": found.left_out}
     exposure |= {name: rows for name, rows in said.items() if rows or name == "delays"}
-    return NightData(exposure, found.moments, found.readings)
+    return NightData(exposure, found.moments, [*asked, *found.readings])
 
 
 def forget_sources(experiment: Experiment, warehouse: Warehouse, results_folder: Path | str) -> None:
@@ -162,6 +166,8 @@ def recompute_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse
     queries = NightQueries(experiment, as_of, warehouse)
     known_by = _known_by(experiment, as_of, queries)
     _refuse(experiment, as_of, _raw_problems(experiment, queries, known_by))
+    caps, _ = fixed_caps(experiment, queries)
+    experiment = with_caps(experiment, caps)
     counts = []
     for source in experiment.outcomes.values():
         rows = queries.outcome_checks(source, [], known_by[source.name])
@@ -169,6 +175,7 @@ def recompute_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse
     moments = [row for group in maturing_together(experiment) for row in queries.moments(group, known_by)]
     assigned = queries.assigned_units(known_by) if experiment.exclusions or experiment.activation else ()
     exposure = _checked_exposure(experiment, as_of, queries.units(known_by), assigned, moments, counts, known_by)
+    _say_how(exposure, experiment, as_of, caps)
 
     def counted(source: OutcomeSource, lags: list[int], start: dt.date, end: dt.date) -> list[dict]:
         return queries.delays(source, lags, start, end, known_by[source.name])
@@ -218,6 +225,16 @@ def _checked_exposure(
     return counted | _population(experiment, assigned)
 
 
+def _say_how(exposure: dict, experiment: Experiment, as_of: dt.date, caps: Mapping[str, FixedCap]) -> None:
+    """Add to each metric its caps, and until when an open one counts."""
+    for row in exposure["maturity"]:
+        metric = experiment.metrics[row["metric"]]
+        if metric.is_capped:
+            row["caps"] = described(experiment, metric, caps)
+        if metric.is_open:
+            row["counted_before"] = str(experiment.open_until(metric.lag_days, as_of))
+
+
 def _population(experiment: Experiment, assigned: Sequence[dict]) -> dict:
     """Units that are not counted: excluded ones by list, those that were not activated, and those out of the dates."""
     if not assigned:
@@ -260,9 +277,9 @@ def maturing_together(experiment: Experiment) -> list[list[Metric]]:
     >>> [[metric.name for metric in group] for group in maturing_together(experiment)]
     [['conversion', 'revenue_per_user', 'order_value', 'page_latency_ms', 'support_contact_rate']]
     """
-    groups: dict[int, list[Metric]] = {}
+    groups: dict[tuple[int, bool], list[Metric]] = {}
     for metric in experiment.metrics.values():
-        groups.setdefault(metric.maturity_days, []).append(metric)
+        groups.setdefault((metric.maturity_days, metric.is_open), []).append(metric)
     return [groups[days] for days in sorted(groups)]
 
 
@@ -454,8 +471,9 @@ def _maturity(experiment: Experiment, metric: Metric, exposed: dict[str, int], m
         "matured": matured,
         "waiting": {name: exposed[name] - matured[name] for name in exposed},
         "dropped_nulls": {name: matured[name] - valued[name] for name in exposed},
-        "complete_on": str(experiment.counts_until + dt.timedelta(days=metric.maturity_days)),
-    }
+        "complete_on": str(experiment.decides_on if metric.is_open
+                           else experiment.counts_until + dt.timedelta(days=metric.maturity_days)),
+    }  # fmt: skip
 
 
 def _delays(experiment: Experiment, as_of: dt.date, counted: Callable) -> list[dict]:

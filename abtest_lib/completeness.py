@@ -410,6 +410,8 @@ def _joined(metric: Metric, moments: Sequence[Mapping]) -> list[Joined]:
     counted: dict[tuple[str, dt.date], tuple[int, int]] = {}
     if not (metric.is_share or (metric.kind == "mean" and metric.aggregate == "mean" and metric.nulls == "drop")):
         return []
+    if metric.is_open:  # units that were exposed later have had less time for a row
+        return []
     for row in moments:
         if row["metric"] != metric.name or row["segment"] is not None:
             continue

@@ -94,7 +94,9 @@ def holds(
 def _in_a_window(experiment: Experiment, source: str, day: dt.date) -> bool:
     """Whether rows of a day can count for a unit; those of any other day need not be whole."""
     parts = [part for part in experiment.parts if part.source == source]
-    return day < experiment.counts_until + max(part.delay_days + part.window_days for part in parts) * DAY
+    return any(day < experiment.open_until(part.lag_days, experiment.decides_on) if part.is_open
+               else day < experiment.counts_until + (part.delay_days + part.window_days) * DAY
+               for part in parts)  # fmt: skip
 
 
 def _writable(store: Store) -> bool:

@@ -140,7 +140,7 @@ class Metric:
     aggregate: str
     where: tuple[tuple[str, str | int | float | bool], ...]
     delay_days: int
-    window_days: int
+    window_days: int | None  # None is open: all that comes counts
     lag_days: int
     better: str
     nulls: str
@@ -149,11 +149,13 @@ class Metric:
     numerator: Metric | None = None
     denominator: Metric | None = None
     cap: float | None = None
+    # Of units' totals before the experiment; a night puts the cap itself beside it (``abtest_lib.caps``).
+    cap_quantile: float | None = None
 
     @property
     def is_capped(self) -> bool:
         """Whether the totals of units count up to a fixed value only, on one side of a ratio at least."""
-        return any(part.cap is not None for part in self.parts)
+        return any(part.cap is not None or part.cap_quantile is not None for part in self.parts)
 
     @property
     def parts(self) -> tuple[Metric, ...]:
@@ -163,7 +165,12 @@ class Metric:
     @property
     def maturity_days(self) -> int:
         """Days after its exposure until a unit counts for this metric."""
-        return self.delay_days + self.window_days + self.lag_days
+        return self.delay_days + (self.window_days or 0) + self.lag_days
+
+    @property
+    def is_open(self) -> bool:
+        """Whether all outcomes up to a night count, so that units are followed for different times."""
+        return self.window_days is None
 
     @property
     def is_share(self) -> bool:
@@ -279,7 +286,12 @@ class Experiment:
     def _maturity_days(self) -> int:
         """Of the slowest metric that the verdict needs."""
         needed = [*self.primary, *(guardrail.metric for guardrail in self.guardrails)]
-        return max(self.metrics[name].maturity_days for name in needed)
+        # The last units of an open metric are followed for a day at least.
+        return max(self.metrics[name].maturity_days + self.metrics[name].is_open for name in needed)
+
+    def open_until(self, lag_days: int, as_of: dt.date) -> dt.date:
+        """The day before which outcomes of an open metric count on a night; after the horizon that of the horizon."""
+        return min(as_of, self.decides_on) - dt.timedelta(days=lag_days)
 
     @property
     def enrolment_days(self) -> int:
@@ -630,6 +642,7 @@ def _ratio(name: str, found: Fields, sums: Mapping[str, Metric]) -> Metric:
     sides = {side: sums.get(part) for side, part in names.items()}
     if names["numerator"] and names["numerator"] == names["denominator"]:
         found.problem("denominator", f"is '{names['denominator']}', the numerator too; their ratio is always 1")
+    sides = _alike(found, names, sides)
     slower = max(filter(None, sides.values()), key=lambda part: part.maturity_days, default=None)
     return Metric(
         name=name,
@@ -649,6 +662,19 @@ def _ratio(name: str, found: Fields, sums: Mapping[str, Metric]) -> Metric:
         unit=found.text("unit", required=False),
         **sides,
     )
+
+
+def _alike(found: Fields, names: Mapping[str, str], sides: Mapping[str, Metric | None]) -> dict[str, Metric | None]:
+    """Both sides of a ratio; where they are open, they count up to the same day."""
+    is_open = {side: part.is_open for side, part in sides.items() if part}
+    if len(set(is_open.values())) > 1:
+        side = next(side for side in is_open if is_open[side])
+        found.problem(side, f"is '{names[side]}', whose window_days is open, and the other side has a window; take two "
+                            "that are open, or none")  # fmt: skip
+    if not is_open or not all(is_open.values()):
+        return dict(sides)
+    lag_days = max(part.lag_days for part in sides.values() if part)
+    return {side: part and replace(part, lag_days=lag_days) for side, part in sides.items()}
 
 
 def _unit_metric(name: str, kind: str | None, found: Fields, units: dict) -> Metric:
@@ -689,9 +715,15 @@ def _metric(name: str, kind: str | None, found: Fields, outcomes: dict, attribut
     covariate = _attribute(found, "covariate", attributes, required=False)
     if covariate and kind in ("proportion", "retention"):
         found.problem("covariate", f"is given, but it must stand with kind mean or count, not {kind}; leave it out")
-    cap = found.number("cap", above=0, below=1e300) if "cap" in found else None
-    if cap and kind in ("proportion", "retention"):
+    cap, cap_quantile = _cap(found)
+    if (cap or cap_quantile) and kind in ("proportion", "retention"):
         found.problem("cap", f"is given, but a unit's {kind} is 0 or 1; leave it out")
+    window = found.whole_or_word("window_days", "open", least=1)
+    if window is None and kind == "retention":
+        found.problem("window_days", "is open, but a retention asks who came back within some days; give their number")
+    if window is None and cap_quantile:
+        found.problem("cap", "is a quantile, but window_days is open, so that no time before the experiment is as "
+                             "long; give cap as a number")  # fmt: skip
     return Metric(
         name=name,
         title=found.text("title"),
@@ -703,14 +735,23 @@ def _metric(name: str, kind: str | None, found: Fields, outcomes: dict, attribut
         aggregate=found.choice("aggregate", ("sum", "mean"), default="sum"),
         where=found.scalars("where"),
         delay_days=delay,
-        window_days=found.whole("window_days", least=1),
+        window_days=window,
         lag_days=found.whole("lag_days", default=0, least=0),
         better=found.choice("better", ("higher", "lower")),
         nulls=found.choice("nulls", ("refuse", "drop", "zero"), default="refuse"),
         unit=found.text("unit", required=False),
         covariate=covariate and Covariate(*covariate),
         cap=cap,
+        cap_quantile=cap_quantile,
     )
+
+
+def _cap(found: Fields) -> tuple[float | None, float | None]:
+    """A cap as a number, or the share of units that it is above before an experiment."""
+    if "cap" not in found:
+        return None, None
+    cap = found.number_or_mapping("cap", above=0, below=1e300)
+    return (None, cap.number("quantile", above=0.5, below=1)) if isinstance(cap, Fields) else (cap, None)
 
 
 def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
@@ -727,6 +768,7 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
     found.check_once("primary, secondary and guardrails", [*primary, *secondary, *(g.metric for g in guardrails)])
     used = {name: metric_names[name] for name in (*primary, *secondary, *(g.metric for g in guardrails))
             if name in metric_names}  # fmt: skip
+    _check_open(found, [used[name] for name in primary if name in used], looks)
     units = _units(found, used, catalogue.units)
     if units and not units.exposed_at and looks != "horizon":
         why = f"'{units.name}' has no exposed_at, so that all its units are complete at once"
@@ -778,6 +820,14 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
     return experiment
 
 
+def _check_open(found: Fields, primary: list[Metric], looks: str | None) -> None:
+    """Looks before the horizon find effects that are none too often where units are followed for different times."""
+    for metric in primary:
+        if metric.is_open and looks in LOOKS[1:]:
+            found.problem("primary", f"has '{metric.name}', whose window_days is open, so that its units are followed "
+                                     "for different times; leave looks out, or take one with a window")  # fmt: skip
+
+
 def _counted(found: Fields, catalogue: Catalogue, units: UnitSource | None) -> tuple[tuple[str, ...], Metric | None]:
     """Lists of units that are not counted, and what a unit must do to be: a share of the catalogue, in its window."""
     if units:
@@ -787,7 +837,8 @@ def _counted(found: Fields, catalogue: Catalogue, units: UnitSource | None) -> t
     exclude = found.references("exclude", catalogue.exclusions, "an exclusion source of sources.yaml")
     found.check_once("exclude", exclude)
     shares = {name: one for name, one in catalogue.metrics.items()
-              if one.kind == "proportion" and not one.delay_days and one.source in catalogue.outcomes}  # fmt: skip
+              if one.kind == "proportion" and not one.delay_days and not one.is_open
+              and one.source in catalogue.outcomes}  # fmt: skip
     what = "a metric of metrics.yaml of kind proportion, without delay_days and not of a table with one row a unit"
     return exclude, shares.get(found.reference("activation", shares, what, required=False))
 
@@ -828,6 +879,9 @@ def _looks(found: Fields, starts_on: dt.date | None, ends_on: dt.date | None) ->
 
 def _guardrail(found: Fields, metrics: Mapping) -> Guardrail:
     metric = found.reference("metric", metrics, "a metric of metrics.yaml")
+    if metric in metrics and metrics[metric].is_open:
+        found.problem("metric", f"is '{metric}', whose window_days is open, but harm is read on every night; take a "
+                                "metric with a window")  # fmt: skip
     return Guardrail(metric, found.number("margin", above=0, below=1))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import datetime as dt
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from abtest_lib.definitions import Metric
@@ -19,12 +20,13 @@ class Measure:
 
 @dataclass
 class Window:
-    """The days after its exposure in which a unit's rows of one source count."""
+    """The days after its exposure in which a unit's rows of one source count; an open one ends for all on one day."""
 
     name: str
     source: str
     delay_days: int
-    window_days: int
+    window_days: int | None
+    until: dt.date | None = None
     measures: list[Measure] = field(default_factory=list)
 
 
@@ -55,15 +57,18 @@ class Plan:
 
     @property
     def values(self) -> dict[str, str | int | float | bool | None]:
-        """The values of all filters and caps by the name of their parameter."""
+        """The values of all filters and caps, and the ends of open windows, by the name of their parameter."""
         caps = {f"cap_{column.number}_{number}": part.metric.cap for column in self.columns
                 for number, part in enumerate(column.parts) if part.metric.cap is not None}  # fmt: skip
-        return caps | {
+        ends = {f"until_{window.name}": dt.datetime.combine(window.until, dt.time())
+                for window in self.windows if window.until}  # fmt: skip
+        filters = {
             parameter(window, measure, number): value
             for window in self.windows
             for measure in window.measures
             for number, (_, value) in enumerate(measure.where)
         }
+        return caps | ends | filters
 
 
 def parameter(window: Window, measure: Measure, number: int) -> str:
@@ -91,13 +96,15 @@ def parameter(window: Window, measure: Measure, number: int) -> str:
     return f"where_{window.name}_{measure.number}_{number}"
 
 
-def plan(metrics: Iterable[Metric]) -> Plan:
+def plan(metrics: Iterable[Metric], open_until: Callable[[int], dt.date] | None = None) -> Plan:
     """Which windows and sums do these metrics need? Those that several of them need are there once.
 
     Parameters
     ----------
     metrics : iterable of Metric
         In the order of their columns.
+    open_until : callable, optional
+        Of the lag, the day on which open windows end.
 
     Returns
     -------
@@ -108,6 +115,8 @@ def plan(metrics: Iterable[Metric]) -> Plan:
     ------
     AttributeError
         If one of them is no metric.
+    TypeError
+        If one of them is open, and nobody says until when.
 
     Examples
     --------
@@ -120,13 +129,14 @@ def plan(metrics: Iterable[Metric]) -> Plan:
     windows: dict[tuple, Window] = {}
     columns = []
     for number, metric in enumerate(metrics):
-        parts = tuple(_part(part, windows) for part in metric.parts)
+        parts = tuple(_part(part, windows, open_until) for part in metric.parts)
         columns.append(Column(number, metric, parts))
     return Plan(tuple(windows.values()), tuple(columns))
 
 
-def _part(metric: Metric, windows: dict[tuple, Window]) -> Part:
-    key = (metric.source, metric.delay_days, metric.window_days)
+def _part(metric: Metric, windows: dict[tuple, Window], open_until: Callable[[int], dt.date] | None) -> Part:
+    until = open_until(metric.lag_days) if metric.is_open else None
+    key = (metric.source, metric.delay_days, metric.window_days, until)
     window = windows.setdefault(key, Window(f"window_{len(windows)}", *key))
     value = None if metric.is_share or metric.kind == "count" else metric.value
     for measure in window.measures:

@@ -79,7 +79,8 @@ def _open_comparison(
     experiment: Experiment, metric: Metric, as_of: dt.date, by_day: list[float], comparison: dict
 ) -> dict | None:
     error = comparison.get("standard_error")
-    if not error or not 0 < error**2 < inf or "stopped" in comparison:
+    # What an open metric will know depends on the time that units are followed, not on their number alone.
+    if metric.is_open or not error or not 0 < error**2 < inf or "stopped" in comparison:
         return None
     so_far = list(accumulate(by_day))
     mature = min((as_of - experiment.starts_on).days - metric.maturity_days, experiment.enrolment_days)

@@ -298,6 +298,17 @@ class NightQueries:
                  "nulls": {name: row[f"nulls_{number}"] for number, name in enumerate(columns)},
                  "last_loaded_at": row["last_loaded_at"]} for row in rows]  # fmt: skip
 
+    def cap_quantiles(self, source: OutcomeSource, metrics: Sequence[Metric], known_by: dt.datetime):
+        """Quantiles of units' totals in the days before the experiment, for each metric that has a row, as Arrow."""
+        starts_at = self._values["starts_at"]
+        begins = [starts_at - dt.timedelta(days=metric.window_days) for metric in metrics]
+        bound = {"known_by": known_by, "starts_at": starts_at, "from_at": min(begins)}
+        bound |= {f"from_{i}": at for i, at in enumerate(begins)}
+        for i, metric in enumerate(metrics):
+            bound[f"quantile_{i}"] = metric.cap_quantile
+            bound |= {f"where_{i}_{number}": value for number, (_, value) in enumerate(metric.where)}
+        return self._read(source.name, "cap_quantiles", bound, source=source, columns=metrics)
+
     def attribute_checks(self, attribute: AttributeSource) -> dict:
         """Units with more than one row in an attribute table, one of them, and covariates that are no finite number."""
         covariates = self._covariates(attribute)
@@ -317,7 +328,8 @@ class NightQueries:
 
     def moments(self, metrics: Sequence[Metric], known_by: Mapping) -> list[dict]:
         """Moments of metrics that mature together, over matured units; rows of ``moments.parquet``."""
-        experiment, wanted = self._experiment, plan(metrics)
+        experiment = self._experiment
+        wanted = plan(metrics, lambda lag_days: experiment.open_until(lag_days, self._as_of))
         covariates = list(dict.fromkeys(metric.covariate for metric in metrics if metric.covariate))
         known = {f"known_by_{window.name}": known_by[window.source] for window in wanted.windows}
         names, bound = self._population(known_by, experiment.segments, covariates)
@@ -419,6 +431,9 @@ def matured_before(experiment: Experiment, metric: Metric, as_of: dt.date) -> dt
     >>> matured_before(one, one.metrics["conversion"], dt.date(2026, 2, 20)).isoformat()
     '2026-02-12T00:00:00.000001'
     """
+    if metric.is_open:
+        until = experiment.open_until(metric.lag_days, as_of) - dt.timedelta(days=metric.delay_days)
+        return _midnight(min(until, experiment.counts_until))
     mature = _midnight(as_of) - dt.timedelta(days=metric.maturity_days)
     # A unit exposed exactly maturity_days before as_of is mature: exposed_at + maturity <= as_of.
     return min(mature + dt.timedelta(microseconds=1), _midnight(experiment.counts_until))

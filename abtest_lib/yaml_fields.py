@@ -329,6 +329,16 @@ class Fields:
             return value
         return least
 
+    def whole_or_word(self, key: str, word: str, *, least: int) -> int | None:
+        """A whole number, at least ``least``, or the one word, which is None."""
+        node = self._nodes.get(key)
+        if getattr(node, "tag", None) != "tag:yaml.org,2002:str":
+            return self.whole(key, least=least)
+        if self.text(key) == word:
+            return None
+        self.problem(key, f"is '{node.value}'; it must be a whole number, or {word}")
+        return least
+
     def number(self, key: str, *, above: float, below: float, default: float | None = None) -> float:
         """A finite number strictly between two others."""
         value = self._value(key, default is None)
@@ -421,6 +431,17 @@ class Fields:
         if isinstance(node, yaml.ScalarNode) and node.value == word:
             return word
         self.problem(key, f"must be '{word}' or a mapping of keys to values")
+        return None
+
+    def number_or_mapping(self, key: str, *, above: float, below: float) -> float | Fields | None:
+        """Either a number strictly between two others, or the mapping below a key."""
+        node = self._node(key, True)
+        if isinstance(node, yaml.MappingNode):
+            return self._open(node, self._name(key))
+        if isinstance(node, yaml.ScalarNode):
+            return self.number(key, above=above, below=below)
+        if node is not None:
+            self.problem(key, "must be a number or a mapping of keys to values")
         return None
 
     def named_mappings(self, key: str, *, required: bool = True) -> list[tuple[str, Fields]]:

@@ -4,7 +4,7 @@ Grain: segment and its value, variant, crossover and exposed_on: the moments of 
 Identifiers: those of the fragments exposed_units.sql and units_in_cells.sql, sources (outcomes by name), windows and columns
     (the plan of abtest_lib/measures.py).
 Parameters: those of the fragments exposed_units.sql and units_in_cells.sql, $known_by_window_0, ... (of each window's
-    source), $where_... (filters).
+    source), $where_... (filters), $until_window_0, ... (of open windows: their end, a timestamp in UTC).
 Output: as unit_cells.sql.
 -#}
 WITH {% include 'exposed_units.sql' %},
@@ -33,7 +33,7 @@ WITH {% include 'exposed_units.sql' %},
     INNER JOIN {{ source.table | ident }} AS outcomes
         ON CAST({{ ('outcomes.' ~ source.unit) | ident }} AS VARCHAR) = units_in_cells.unit_id
         AND {{ occurred_at }} >= units_in_cells.exposed_at + INTERVAL '{{ window.delay_days | int }}' DAY
-        AND {{ occurred_at }} < units_in_cells.exposed_at + INTERVAL '{{ window.delay_days + window.window_days }}' DAY
+        AND {{ occurred_at }} < {% if window.until %}$until_{{ window.name }}{% else %}units_in_cells.exposed_at + INTERVAL '{{ window.delay_days + window.window_days }}' DAY{% endif %}
     WHERE {{ occurred_at }} < $as_of
         {% if source.loaded_at -%}
         AND CAST({{ ('outcomes.' ~ source.loaded_at) | ident }} AS TIMESTAMP) <= $known_by_{{ window.name }}

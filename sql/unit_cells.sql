@@ -11,7 +11,7 @@ Output: segment (number, -1 for all units), value (text, null for all units), va
     deviations) are over the same n_i, and unknown_units_i, unknown_null_rows_i, unknown_n_i, unknown_mean_i and
     unknown_m2_i over the other units. For a ratio n, mean and m2 are of the numerator over units with both sides, and
     there are denominator_null_rows_i, denominator_mean_i, denominator_m2_i and comoment_i. With a cap, capped_i (units
-    above it).
+    above it; of a ratio those with both sides).
 -#}
 {%- macro of(part, what) -%}
 {{ part.window.name }}.{{ what }}_{{ part.measure.number }}
@@ -71,7 +71,8 @@ unit_values AS (
         {% if column.metric.is_capped -%}
         CASE
             {%- for part in column.parts if part.metric.cap is not none %}
-            WHEN {{ amount(part) }} > CAST($cap_{{ i }}_{{ column.parts.index(part) }} AS DOUBLE) THEN 1
+            {#- Beyond rounding: a total at the cap is not above it, in whichever order it was added up. #}
+            WHEN {{ amount(part) }} > CAST($cap_{{ i }}_{{ column.parts.index(part) }} AS DOUBLE) * 1.000000000001E0 THEN 1
             {%- endfor %}
             ELSE 0
         END AS capped_{{ i }},
@@ -126,7 +127,9 @@ SELECT
     COUNT(amount_{{ i }}) AS n_{{ i }},
     {{ moments('amount', i, '', '') }},
     {% endif -%}
-    {% if column.metric.is_capped and not column.metric.covariate -%}
+    {% if column.metric.is_capped and column.parts | length > 1 -%}
+    COALESCE(CAST(SUM(capped_{{ i }}) FILTER (WHERE amount_{{ i }} IS NOT NULL AND denominator_{{ i }} IS NOT NULL) AS BIGINT), 0) AS capped_{{ i }},
+    {% elif column.metric.is_capped and not column.metric.covariate -%}
     CAST(SUM(capped_{{ i }}) AS BIGINT) AS capped_{{ i }},
     {% endif -%}
     {% endfor -%}

@@ -383,6 +383,15 @@ def test_a_day_that_can_count_for_no_unit_any_more_holds_nothing(shop):
     assert ready(shop) == []
 
 
+def test_a_day_holds_that_an_open_window_still_counts(shop):
+    shop.change("DELETE FROM purchases WHERE occurred_at >= TIMESTAMP '2026-02-07 06:00'")
+    shop.redefine(KEY, "ends_on: 2026-02-06", "ends_on: 2026-02-05")
+    shop.redefine("metrics", "value: amount_usd, window_days: 2, lag_days: 1", "value: amount_usd, window_days: open")
+    assert [one.source for one in ready(shop)] == ["purchases"]
+    shop.redefine("metrics", "window_days: open", "window_days: open, lag_days: 1")
+    assert ready(shop) == []
+
+
 def ready(shop):
     with connect(shop.warehouse) as warehouse:
         return pipeline.outcomes_ready(shop.experiment, AS_OF, warehouse)

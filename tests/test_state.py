@@ -35,6 +35,17 @@ came_back:
 capped_spend:
   {title: Capped, kind: mean, source: purchases, value: amount_usd, cap: 22.5, window_days: 2, lag_days: 0,
    better: higher, nulls: drop, covariate: customers.age}
+usual_spend:
+  {title: Usual, kind: mean, source: purchases, value: amount_usd, cap: {quantile: 0.8}, window_days: 2, lag_days: 1,
+   better: higher, nulls: drop}
+spend_so_far:
+  {title: Spend so far, kind: mean, source: purchases, value: amount_usd, window_days: open, lag_days: 1,
+   better: higher, nulls: drop, covariate: customers.age}
+loads_so_far:
+  {title: Loads so far, kind: count, source: page_loads, where: {slow: true}, delay_days: 1, window_days: open,
+   lag_days: 1, better: lower}
+slow_so_far: {title: Slow so far, kind: ratio, numerator: loads_so_far, denominator: orders_so_far, better: lower}
+orders_so_far: {title: Orders so far, kind: count, source: purchases, window_days: open, lag_days: 2, better: higher}
 per_order: {title: Spend an order, kind: ratio, numerator: capped_spend, denominator: orders, better: higher}
 spent:
   {title: Spent, kind: mean, source: purchases, value: amount_usd, window_days: 1, lag_days: 1, better: higher,
@@ -51,10 +62,13 @@ def shop(tmp_path):
         "UPDATE page_loads SET slow = latency_ms > 115",
         "ALTER TABLE customers ADD COLUMN age INTEGER",
         "UPDATE customers SET age = 20 + substr(unit_id, 2)::INTEGER % 37 WHERE unit_id <> 'u3'",
+        """INSERT INTO purchases SELECT 'u' || 100 + i % 31, TIMESTAMP '2026-01-31 07:00' + to_hours(i::INTEGER),
+            TIMESTAMP '2026-02-02 01:00', 9 + i * 7 % 32 / 3 FROM range(40) AS r (i)""",
     )
     path = shop.definitions / "metrics.yaml"
     path.write_text(path.read_text() + SIDES)
-    names = "waited_ms, slow_loads, ms_per_order, came_back, spent, capped_spend, per_order"
+    names = "waited_ms, slow_loads, ms_per_order, came_back, spent, capped_spend, usual_spend, per_order, "
+    names += "spend_so_far, slow_so_far"
     shop.redefine(KEY, "secondary: [revenue_per_user]", f"secondary: [revenue_per_user, {names}]")
     shop.redefine("metrics", "value: amount_usd, window_days: 2", "value: amount_usd, nulls: drop, window_days: 2")
     return shop
@@ -416,7 +430,7 @@ def test_units_above_the_cap_are_counted_and_the_report_says_so(shop):
         above = dict(source.execute("""
             SELECT variant, COUNT(*) FROM (
                 SELECT variant, SUM(amount_usd) AS spent FROM purchases JOIN exposures USING (unit_id)
-                WHERE occurred_at < exposed_at + INTERVAL 2 DAY GROUP BY variant, unit_id
+                WHERE occurred_at >= exposed_at AND occurred_at < exposed_at + INTERVAL 2 DAY GROUP BY variant, unit_id
             ) WHERE spent > 22.5 GROUP BY variant""").fetchall())  # fmt: skip
     assert entry["capped"] == above and above["control"] > 2
     said = " ".join((night / "report.txt").read_text().split())

@@ -113,10 +113,13 @@ def data_section(night: Mapping[str, Any]) -> dict[str, Any]:
     lines += [_joins(entry) for entry in exposure.get("joins", ())]
     lines += [_late_rows(entry) for entry in exposure.get("delays", ()) if entry["late_share"] > LATE_SHARE]
     lines += _how_late(exposure.get("delays", ()))
+    lines += [_open(entry) for entry in night["maturity"] if entry["window_days"] is None]
     rows, since = [], "activation" if exposure.get("activation") else "exposure"
     for entry in night["maturity"]:
         # A table with a row a unit has no windows.
         window = f"{_days(entry)} after {since}" if entry["window_days"] else "as its table has it"
+        if entry["window_days"] is None:
+            window = f"all until {long_day(_last_counted(entry))}"
         counted, waiting = (count_text(sum(entry[key].values())) for key in ("matured", "waiting"))
         rows.append([clean_name(entry["title"]), window, counted, waiting, short_day(entry["complete_on"])])
     return {"lines": lines, "columns": ["Metric", "Counted", "Waiting", "Complete on"], "rows": rows}
@@ -157,14 +160,29 @@ def excluded_lines(night: Mapping[str, Any]) -> list[str]:
             title = clean_name(entry["title"])
             lines.append(f"{title}: {plural(dropped, 'null')} dropped ({whose}), as its definition says.")
         if "capped" in entry:
-            units = plural(sum(entry["capped"].values()), "unit")
-            lines.append(f"{clean_name(entry['title'])}: {units} above the cap of its definition count as the cap "
-                         f"({_per_variant(entry['capped'])}).")  # fmt: skip
+            lines.append(_capped(entry, night))
     waiting = [entry for entry in night["maturity"] if sum(entry["waiting"].values())]
     if waiting:
         titles = listed([clean_name(entry["title"]) for entry in waiting])
         lines.append(f"Units whose window is not over wait and are not counted yet: see {titles} above.")
     return lines or ["Nothing was left out."]
+
+
+def _capped(entry: Mapping[str, Any], night: Mapping[str, Any]) -> str:
+    """Say how many units count as the cap, and where a cap comes from that the definition does not give."""
+    units, caps = plural(sum(entry["capped"].values()), "unit"), entry.get("caps", ())
+    fixed = [cap for cap in caps if cap["cap_quantile"] is not None]
+    whose = "its cap" if fixed else "the cap of its definition"
+    said = [f"{clean_name(entry['title'])}: {units} above {whose} count as the cap ({_per_variant(entry['capped'])})."]
+    for cap in fixed:
+        side = f" of {title_of(night, cap['metric'])}" if cap["metric"] != entry["metric"] else ""
+        last = date.fromisoformat(cap["before_on"]) - timedelta(days=1)
+        value = f"{cap['cap']:,.6g}" if cap["cap"] < 1e6 else count_text(round(cap["cap"]))
+        said.append(
+            f"The cap{side} is {value}, the {cap['cap_quantile']:g} quantile of {plural(cap['units'], 'unit')} with "
+            f"rows from {long_day(cap['from_on'])} to {long_day(last)}, before the experiment."
+        )
+    return " ".join(said)
 
 
 def _late_rows(entry: Mapping[str, Any]) -> str:
@@ -217,6 +235,17 @@ def _accepted(entry: Mapping[str, Any]) -> str:
 
 def _left_out(entry: Mapping[str, Any]) -> str:
     return f"⚠ {clean_name(entry['title'])} was left out: {clean_name(entry['reason'], 200)}."
+
+
+def _open(entry: Mapping[str, Any]) -> str:
+    return (
+        f"⚠ {clean_name(entry['title'])} counts everything until {long_day(_last_counted(entry))}, so units are "
+        "followed for different times; compare it with completed windows before you decide."
+    )
+
+
+def _last_counted(entry: Mapping[str, Any]) -> date:
+    return date.fromisoformat(entry["counted_before"]) - timedelta(days=1)
 
 
 def _joins(entry: Mapping[str, Any]) -> str:

@@ -124,9 +124,10 @@ class Store:
     def forget(self, sources: Iterable[str]) -> None:
         """Drop the records of sources, in all the forms that they were defined in; the next night reads them anew."""
         for source in sources:
-            for path in (self.folder / "sources").glob(f"{source}-{'[0-9a-f]' * 12}.json"):
-                with self.lock(f"sources/{path.stem}"):
-                    path.unlink(missing_ok=True)
+            for path in self.folder.glob(f"*/{source}-{'[0-9a-f]' * 12}.json"):
+                if path.parent.name in ("sources", "caps"):
+                    with self.lock(f"{path.parent.name}/{path.stem}"):
+                        path.unlink(missing_ok=True)
 
     def query(self, template: str, bound: Mapping | None = None, /, **names) -> list[dict]:
         """Run a statement of ``sql/state`` on the embedded engine."""

@@ -90,13 +90,20 @@ def days_needed(experiment: Experiment, metrics: Sequence[Metric], as_of: dt.dat
             if part.source != source or last < dt.datetime.combine(experiment.starts_on, dt.time()):
                 continue
             first = experiment.starts_on + dt.timedelta(days=part.delay_days)
-            end = (last + dt.timedelta(days=part.delay_days + part.window_days)).date()
-            if last.time() == dt.time():
-                end -= DAY  # a window that ends at midnight does not touch the day
+            end = _last_day(experiment, part, last, as_of)
             days |= {first + dt.timedelta(days=n) for n in range((end - first).days + 1)}
     if experiment.activation and experiment.activation.source == source:
         days |= {experiment.starts_on + DAY * number for number in range(experiment.enrolment_days)}
     return {day for day in days if day < as_of}
+
+
+def _last_day(experiment: Experiment, part: Metric, last: dt.datetime, as_of: dt.date) -> dt.date:
+    """The last day that the window of a unit exposed at a moment touches."""
+    if part.is_open:
+        return experiment.open_until(part.lag_days, as_of) - DAY
+    end = (last + dt.timedelta(days=part.delay_days + part.window_days)).date()
+    # A window that ends at midnight does not touch the day.
+    return end - DAY if last.time() == dt.time() else end
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,8 @@ def moments(
     places: dict[tuple[int, dt.date], Path] = {}
     todo = []
     for number, metrics in enumerate(groups):
-        wanted, before = plan(metrics), matured_before(experiment, metrics[0], as_of)
+        wanted = plan(metrics, lambda lag_days: experiment.open_until(lag_days, as_of))
+        before = matured_before(experiment, metrics[0], as_of)
         mature = due(cohorts, before)
         names = _names(wanted, experiment)
         own = {one.cohort.day: store.folder / _place(one, wanted, names, experiment, days, known_by) for one in mature}
@@ -221,10 +229,10 @@ def _sum_up(
     """Make a table of the sums of one source for each unit that is due, by window."""
     measures = {measure_key(measure): measure for _, window in windows for measure in window.measures}
     all_days = {str(day) for group, window in windows for one in group.due for day in _days(one, window)} & set(days)
-    inner = {str(one.cohort.day + DAY * (window.delay_days + number)) for group, window in windows
-             for one in group.due for number in range(1, window.window_days)}  # fmt: skip
+    inner = {str(day) for group, window in windows for one in group.due
+             for day in _days(one, window)[1 : window.window_days]}  # fmt: skip
     edges = {str(one.cohort.day + DAY * (window.delay_days + number)) for group, window in windows
-             for one in group.due for number in (0, window.window_days)}  # fmt: skip
+             for one in group.due for number in (0, window.window_days or 0)}  # fmt: skip
     summed = {day for day in all_days & inner if _has_sums(days[day], measures, known_by)}
     events = [file for day in sorted(all_days & edges | (all_days - summed)) for file in days[day]["events"]]
     sums = [file for day in sorted(summed) for file in days[day]["unit_days"]]
@@ -235,10 +243,11 @@ def _sum_up(
         "known_by": known_by,
         **of.filter_values(measures),
     }
-    for number, (group, _) in enumerate(windows):
+    for number, (group, window) in enumerate(windows):
         values |= {
             f"units_{number}": store.paths(one.cohort.file for one in group.due),
             f"before_{number}": group.before,
+            f"until_{number}": window.until,
         }
     store.table(name, "unit_sums", values, due=[window for _, window in windows], measures=measures,
                 any_events=bool(events), any_sums=bool(sums))  # fmt: skip
@@ -256,7 +265,7 @@ def _names(wanted: Plan, experiment: Experiment) -> list:
     metrics = [(column.metric.name, column.metric.kind, column.metric.covariate,
                 [(part.window.name, part.measure, part.metric.kind, part.metric.aggregate, part.metric.nulls,
                   part.metric.cap) for part in column.parts]) for column in wanted.columns]  # fmt: skip
-    windows = [(window.source, window.delay_days, window.window_days) for window in wanted.windows]
+    windows = [(window.source, window.delay_days, window.until or window.window_days) for window in wanted.windows]
     return [[segment.attribute for segment in experiment.segments], repr(metrics), windows]
 
 
@@ -274,6 +283,8 @@ def _place(
 
 def _days(one: Due, window: Window) -> list[dt.date]:
     first = one.cohort.day + DAY * window.delay_days
+    if window.until:
+        return [first + DAY * number for number in range((window.until - first).days)]
     return [first + DAY * number for number in range(window.window_days + (0 if one.partly else 1))]
 
 

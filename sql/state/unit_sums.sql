@@ -1,10 +1,10 @@
 {#-
 Grain: window and unit that is due: sums of the events of one source in the unit's window.
-Identifiers: due (numbers of the windows, with delay_days and window_days), measures (of abtest_lib/measures.py, by key),
-    any_events, any_sums (whether there are files of each).
+Identifiers: due (numbers of the windows, with delay_days and window_days, or until where it is open), measures (of
+    abtest_lib/measures.py, by key), any_events, any_sums (whether there are files of each).
 Parameters: $units_0, ... (files of the cohorts that are due for each window), $before_0, ... (units exposed later are
     not), $events and $sums (files), $summed (days that sums are read of, but for those on which a window begins or ends),
-    $known_by, $filter_..._0, ... (of the measures).
+    $known_by, $filter_..._0, ... (of the measures), $until_0, ... (of open windows: the day on which they end).
 Output: number (of the window), unit_id, rows_..., values_... and sum_... of each measure.
 -#}
 WITH due_units AS (
@@ -13,7 +13,11 @@ WITH due_units AS (
         {{ loop.index0 }} AS number,
         unit_id,
         exposed_at + INTERVAL '{{ window.delay_days | int }}' DAY AS starts_at,
+        {% if window.until -%}
+        CAST($until_{{ loop.index0 }} AS TIMESTAMP) AS ends_at
+        {%- else -%}
         exposed_at + INTERVAL '{{ window.delay_days + window.window_days }}' DAY AS ends_at
+        {%- endif %}
     FROM READ_PARQUET($units_{{ loop.index0 }}, hive_partitioning = false)
     WHERE exposed_at < $before_{{ loop.index0 }}
     {% if not loop.last %}UNION ALL

@@ -62,6 +62,11 @@ ASK = {
         .read_all()
         .to_pylist()
     ),
+    "cap_quantiles": lambda ask, case, e: (
+        ask.cap_quantiles(e.outcomes["events"], [e.metrics[name] for name in case["asked"]], case["known_by"])
+        .read_all()
+        .to_pylist()
+    ),
     "load_log_days": lambda ask, case, e: ask.declared(case["source"]),
     "attribute_checks": lambda ask, case, e: [flat(ask.attribute_checks(e.attributes["customers"]))],
     "unit_table_counts": lambda ask, case, e: unit_table(ask, case, e).ask(
