@@ -138,8 +138,15 @@ class PostgreSQLWarehouse:
         return StatementError(_reason(error))
 
     def digest(self, sql: str, parameters: Mapping | None = None) -> str | None:
-        """None: rows are read to see whether they changed."""
-        return None
+        """A sum of hashes, which costs less than handing the rows over; parameters and errors as of ``query``."""
+        text, values = numbered(sql, "postgres", parameters or {})
+        hashes = "SUM(CAST(hashtextextended(CAST(ROW(asked.*) AS TEXT), 0) AS NUMERIC))"
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(f"SELECT COUNT(*), CAST({hashes} AS TEXT) FROM ({text}) AS asked", values or None)  # noqa: S608
+                return "{} {}".format(*cursor.fetchone())
+        except self._error as error:
+            raise self._refusal(error) from error
 
     def columns(self, table: str) -> list[str] | None:
         """Name the columns of a table or view; None when there is no such table, StatementError if it is forbidden."""

@@ -101,6 +101,18 @@ def test_a_value_is_bound_and_never_part_of_the_statement(server):
         assert warehouse.columns("purchases")
 
 
+def test_a_digest_changes_with_the_rows_and_not_with_their_order(server):
+    with connect(server) as warehouse:
+        rows = "SELECT unit_id, platform FROM customers"
+        before = warehouse.digest(rows)
+        assert warehouse.digest(f"{rows} ORDER BY platform, unit_id DESC") == before
+        assert warehouse.digest(f"{rows} WHERE unit_id <> $unit", {"unit": "u2"}) != before
+    run_in_postgresql(server, ["UPDATE customers SET platform = NULL WHERE unit_id = 'u2'"])
+    with connect(server) as warehouse:
+        assert warehouse.digest(rows) != before
+        assert warehouse.digest("SELECT unit_id FROM customers WHERE FALSE") == "0 None"
+
+
 def test_a_server_that_ends_the_session_is_worth_another_try(server):
     with connect(server) as warehouse:
         (row,) = warehouse.query("SELECT pg_backend_pid() AS pid")
