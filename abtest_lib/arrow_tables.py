@@ -20,7 +20,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
     Parameters
     ----------
     rows : sequence of mapping
-        Texts, whole and other numbers, yes or no, dates; a key that a row lacks is null there.
+        Texts, whole and other numbers, yes or no, dates, lists of numbers; a key that a row lacks is null there.
 
     Returns
     -------
@@ -50,6 +50,8 @@ def _column(name: str, values: list) -> pyarrow.Array:
     kinds = {type(value) for value in values if value is not None}
     if not kinds:
         return pyarrow.nulls(len(values))
+    if kinds == {list}:
+        return _lists(name, values)
     if kinds == {int, float}:
         kinds = {float}
     if len(kinds) > 1 or not kinds <= {str, bool, int, float, dt.date}:
@@ -59,6 +61,17 @@ def _column(name: str, values: list) -> pyarrow.Array:
     known = None if present.all() else np.packbits(present, bitorder="little")
     parts = [buffer if buffer is None else pyarrow.py_buffer(buffer) for buffer in (known, *buffers)]
     return pyarrow.Array.from_buffers(kind, len(values), parts, int(len(values) - present.sum()))
+
+
+def _lists(name: str, values: list) -> pyarrow.Array:
+    import pyarrow
+
+    present = np.array([value is not None for value in values])
+    below = _column(name, [number for value in values for number in value or ()])
+    ends = np.cumsum([0, *(len(value or ()) for value in values)], dtype=np.int32)
+    known = None if present.all() else pyarrow.py_buffer(np.packbits(present, bitorder="little"))
+    kind, nulls = pyarrow.list_(below.type), int(len(values) - present.sum())
+    return pyarrow.Array.from_buffers(kind, len(values), [known, pyarrow.py_buffer(ends)], nulls, children=[below])
 
 
 def _buffers(kind: type, values: list) -> tuple[pyarrow.DataType, list]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from abtest_lib.definitions import Experiment
+from abtest_lib.quantile_bins import BOUNDS, LISTS, as_lists, histograms
 
 if TYPE_CHECKING:
     import pyarrow
 
 _KEYS = ("metric", "segment", "value", "variant", "crossover", "covariate_known")
 _TEXTS, _FLAGS, _DAY = _KEYS[:4], _KEYS[4:], "exposed_on"
+_LISTS = frozenset(LISTS.values())
 _EPOCH = dt.date(1970, 1, 1)
 _OTHERS = ("covariate", "denominator")
 _NUMBERS = ("n", "mean", "m2", *(f"{other}_{what}" for other in _OTHERS for what in ("mean", "m2")), "comoment")
@@ -40,12 +42,15 @@ class Cells:
         The other columns, NaN where there is no number.
     has : dict
         Whether a row has moments of a covariate, or of a denominator.
+    lists : dict
+        The bins of quantiles, if any: where each row's begin and end, and the numbers of all rows.
     """
 
     codes: dict[str, np.ndarray]
     words: dict[str, list | dict]
     numbers: dict[str, np.ndarray]
     has: dict[str, np.ndarray]
+    lists: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
 
 def read_cells(path: Path) -> Cells:
@@ -79,7 +84,7 @@ def read_cells(path: Path) -> Cells:
         key: np.full(table.num_rows, -1, np.int32) for key in ("segment", "value", "metric")
     }
     words: dict[str, list | dict] = {key: [] for key in _KEYS}
-    numbers, has = {"n": np.zeros(table.num_rows, np.int64)}, {}
+    numbers, has, lists = {"n": np.zeros(table.num_rows, np.int64)}, {}, {}
     for name, column in ((name, table[name].combine_chunks()) for name in table.column_names):
         if column.null_count == len(column):
             continue  # no row has one, so the file does not say of what type they would be
@@ -95,7 +100,11 @@ def read_cells(path: Path) -> Cells:
             values = _buffer(column, np.int64 if name == "n" else np.float64)
             numbers[name] = np.where(_present(column), values, np.nan) if column.null_count else values
             has[name.removesuffix("_mean")] = _present(column)
-    return Cells(codes, words, numbers, {name: has[name] for name in _OTHERS if name in has})
+        elif name in _LISTS:
+            kind = np.float64 if name in BOUNDS else np.int64
+            ends = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+            lists[name] = (ends, _buffer(column.values, kind))
+    return Cells(codes, words, numbers, {name: has[name] for name in _OTHERS if name in has}, lists)
 
 
 def _buffer(column: pyarrow.Array, kind: type) -> np.ndarray:
@@ -188,7 +197,23 @@ def _added_up(cells: Cells, wanted: np.ndarray, keys: Sequence[str]) -> list[dic
         named = {key: _word(cells, key, code) for key, code in zip(keys, codes[:, start].tolist(), strict=True)}
         part = {name: values[start:end] for name, values in columns.items()}
         rows.append(named | _merged(part, [name for name in has if has[name][start]]))
+        if cells.lists:
+            rows[-1] |= _bins(cells, order[start:end].tolist())
     return rows
+
+
+def _bins(cells: Cells, places: list[int]) -> dict[str, np.ndarray]:
+    """The bins of some rows added up; nothing where they are no quantile's."""
+    from abtest_lib.statistics.quantile_histograms import merge_histograms
+
+    found = histograms([{name: values[ends[place] : ends[place + 1]] for name, (ends, values) in cells.lists.items()}
+                        for place in places if _held(cells, place)])  # fmt: skip
+    return as_lists(merge_histograms(found)) if found else {}
+
+
+def _held(cells: Cells, place: int) -> bool:
+    ends, _ = cells.lists["quantile_bins"]
+    return bool(ends[place + 1] > ends[place])
 
 
 def _word(cells: Cells, key: str, code: int) -> str | bool | dt.date | None:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from abtest_lib.definitions import Experiment, Metric
+from abtest_lib.quantile_bins import as_lists, histograms
 from abtest_lib.statistics.estimates import NotComputed
 from abtest_lib.statistics.moments import CoMoments, Moments, merge, merge_co_moments
+from abtest_lib.statistics.quantile_histograms import merge_histograms, quantile_arm
 from abtest_lib.statistics.ratios import linearised
 
 Arm = Moments | CoMoments | NotComputed
@@ -133,7 +135,7 @@ def arms_by_variant(experiment: Experiment, metric: Metric, rows: Sequence[dict]
         Names the variants; one without rows has no units.
     metric : Metric
         With a covariate, arms are ``CoMoments``. Of a ratio, they are the moments of what each unit adds to it, or
-        NotComputed where the denominator is zero.
+        NotComputed where the denominator is zero; of a quantile see ``quantile_histograms.quantile_arm``.
     rows : sequence of dict
         Rows of ``moments.parquet``; those of other metrics are left out.
 
@@ -155,6 +157,9 @@ def arms_by_variant(experiment: Experiment, metric: Metric, rows: Sequence[dict]
     own = [row for row in rows if row["metric"] == metric.name]
     if metric.kind == "ratio":
         return {variant: _ratio([row for row in own if row["variant"] == variant]) for variant in experiment.weights}
+    if metric.kind == "quantile":
+        return {variant: _quantile(metric, [row for row in own if row["variant"] == variant])
+                for variant in experiment.weights}  # fmt: skip
     arms = {variant: _merged(row for row in own if row["variant"] == variant) for variant in experiment.weights}
     return arms | _with_covariate(own) if metric.covariate else arms
 
@@ -221,6 +226,8 @@ def merged_days(metric: Metric, rows: Sequence[dict]) -> list[dict]:
     days = []
     for (exposed_on, variant, known), cells in groups.items():
         outcome, second = _merged(cells), {}
+        if metric.kind == "quantile":
+            second = as_lists(merge_histograms(histograms(cells)))
         if known:
             both = merge_co_moments([_co_moments(cell, other) for cell in cells])
             second = {f"{other}_mean": both.covariate.mean, f"{other}_m2": both.covariate.m2,
@@ -239,6 +246,10 @@ def _co_moments(row: dict, other: str = "covariate") -> CoMoments:
 def _ratio(rows: Sequence[dict]) -> Moments | NotComputed:
     cells = [_co_moments(row, "denominator") for row in rows if row["n"]]
     return linearised(merge_co_moments(cells)) if cells else Moments(0, 0.0, 0.0)
+
+
+def _quantile(metric: Metric, rows: Sequence[dict]) -> Moments | NotComputed:
+    return quantile_arm(merge_histograms(histograms(rows)), metric.quantile, units=sum(row["n"] for row in rows))
 
 
 def _merged(rows) -> Moments:

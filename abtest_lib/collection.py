@@ -412,7 +412,7 @@ def _null_problems(metric: Metric, moments: list[dict]) -> list[str]:
                 f"metric {part.name}: {null_rows:,} rows have no {part.value}; set nulls to drop or zero, or load it."
             )
     without = sum(row["units"] - row["n"] for row in rows)
-    if problems or metric.nulls != "refuse" or metric.kind == "ratio":
+    if problems or metric.nulls != "refuse" or metric.kind == "ratio" or metric.is_of_events:
         return problems
     if without:
         return [f"metric {metric.name}: {without:,} units have no row to average; set nulls to drop or zero."]
@@ -460,6 +460,10 @@ def _cells(experiment: Experiment, units: list[dict]) -> dict[str, dict[str, dic
 def _maturity(experiment: Experiment, metric: Metric, exposed: dict[str, int], moments: list[dict]) -> dict:
     rows = [row for row in whole(moments) if row["metric"] == metric.name]
     matured, valued = _by_variant(experiment, rows, "units"), _by_variant(experiment, rows, "n")
+    dropped = {name: matured[name] - valued[name] for name in exposed}
+    if metric.is_of_events:  # a unit without an event has nothing to drop
+        nulls = _by_variant(experiment, rows, "null_rows")
+        dropped = nulls if metric.nulls == "drop" else dict.fromkeys(exposed, 0)
     above = {"capped": _by_variant(experiment, rows, "capped")} if metric.is_capped else {}
     return {
         "metric": metric.name,
@@ -470,7 +474,7 @@ def _maturity(experiment: Experiment, metric: Metric, exposed: dict[str, int], m
         "lag_days": metric.lag_days,
         "matured": matured,
         "waiting": {name: exposed[name] - matured[name] for name in exposed},
-        "dropped_nulls": {name: matured[name] - valued[name] for name in exposed},
+        "dropped_nulls": dropped,
         "complete_on": str(experiment.decides_on if metric.is_open
                            else experiment.counts_until + dt.timedelta(days=metric.maturity_days)),
     }  # fmt: skip

@@ -19,8 +19,15 @@ from abtest_lib.statistics.inference import Comparison
 from abtest_lib.statistics.looks import difference_information, estimate_after_stop, look_levels, sequential_pvalue
 from abtest_lib.statistics.moments import CoMoments, Moments
 from abtest_lib.statistics.multiplicity import bonferroni_alpha
+from abtest_lib.statistics.quantile_histograms import QUANTILE_METHOD
 from abtest_lib.statistics.ratios import RATIO_METHOD
 from abtest_lib.statistics.spending import Spending
+
+# Of what is not a mean, but is compared as one: of a comparison, and what stands before the method of a guardrail.
+METHODS = {
+    "ratio": (RATIO_METHOD, "delta method clustered on the unit"),
+    "quantile": (QUANTILE_METHOD, "quantiles with outer intervals clustered on the unit"),
+}
 
 
 @dataclass(frozen=True)
@@ -301,8 +308,8 @@ def _compare(metric: Metric, read: Read, alpha: float) -> Comparison | NotComput
         counts = [count for arm in (control, treatment) for count in (round(arm.n * arm.mean), arm.n)]
         return inference.compare_proportions(*counts, alpha=alpha)
     compared = inference.compare_means(control, treatment, alpha=alpha)
-    if metric.kind == "ratio" and isinstance(compared, Comparison):
-        return replace(compared, method=RATIO_METHOD)
+    if metric.kind in METHODS and isinstance(compared, Comparison):
+        return replace(compared, method=METHODS[metric.kind][0])
     return compared
 
 
@@ -318,8 +325,8 @@ def _non_inferiority(
         alpha=alpha,
         alpha_harm=alpha_harm,
     )
-    if metric.kind == "ratio" and isinstance(reading, GuardrailReading):
-        return replace(reading, method=f"delta method clustered on the unit; {reading.method}")
+    if metric.kind in METHODS and isinstance(reading, GuardrailReading):
+        return replace(reading, method=f"{METHODS[metric.kind][1]}; {reading.method}")
     return reading
 
 

@@ -151,6 +151,8 @@ class Metric:
     cap: float | None = None
     # Of units' totals before the experiment; a night puts the cap itself beside it (``abtest_lib.caps``).
     cap_quantile: float | None = None
+    quantile: float | None = None
+    of: str | None = None
 
     @property
     def is_capped(self) -> bool:
@@ -176,6 +178,11 @@ class Metric:
     def is_share(self) -> bool:
         """Whether each unit is either 0 or 1, so that the mean is a proportion."""
         return self.kind in ("proportion", "retention")
+
+    @property
+    def is_of_events(self) -> bool:
+        """Whether it is a quantile of rows, of which a unit may have any number, and not of units."""
+        return self.kind == "quantile" and self.of == "event"
 
 
 @dataclass(frozen=True)
@@ -622,7 +629,7 @@ def _metrics(found: Mapping[str, Fields], outcomes: dict, attributes: dict, unit
     kinds = {}
     for name, fields_of in found.items():
         fields_of.check_name(name)
-        kinds[name] = fields_of.choice("kind", ("proportion", "mean", "count", "retention", "ratio"))
+        kinds[name] = fields_of.choice("kind", ("proportion", "mean", "count", "retention", "ratio", "quantile"))
     read = {
         name: _unit_metric(name, kinds[name], fields_of, units)
         if fields_of.peek("source") in [*units]
@@ -630,7 +637,8 @@ def _metrics(found: Mapping[str, Fields], outcomes: dict, attributes: dict, unit
         for name, fields_of in found.items()
         if kinds[name] != "ratio"
     }
-    sums = {name: metric for name, metric in read.items() if metric.kind != "mean" or metric.aggregate == "sum"}
+    sums = {name: metric for name, metric in read.items()
+            if metric.kind != "quantile" and (metric.kind != "mean" or metric.aggregate == "sum")}  # fmt: skip
     ratios = {name: _ratio(name, found[name], sums) for name, kind in kinds.items() if kind == "ratio"}
     return {name: read.get(name) or ratios[name] for name in found}
 
@@ -682,6 +690,9 @@ def _unit_metric(name: str, kind: str | None, found: Fields, units: dict) -> Met
     source = found.text("source")
     if kind == "retention":
         found.problem("kind", f"is retention, but '{source}' has one row a unit and no times; take proportion")
+    if kind == "quantile":
+        found.problem("kind", f"is quantile, which needs rows with times, but '{source}' has one row a unit; take mean")
+    _quantile(found, kind)
     for key in ("aggregate", "where", "delay_days", "window_days", "lag_days", "cap"):
         found.refuse(key, f"is given, but '{source}' has one row a unit with the value itself; leave it out")
     covariate = _attribute(found, "covariate", {source: units[source]}, required=False)
@@ -709,7 +720,7 @@ def _unit_metric(name: str, kind: str | None, found: Fields, units: dict) -> Met
 
 def _metric(name: str, kind: str | None, found: Fields, outcomes: dict, attributes: dict) -> Metric:
     delay = found.whole("delay_days", default=1 if kind == "retention" else 0, least=1 if kind == "retention" else 0)
-    value = found.text("value", form=COLUMN, required=kind == "mean")
+    value = found.text("value", form=COLUMN, required=kind in ("mean", "quantile"))
     if value and kind in ("proportion", "count", "retention"):
         found.problem("value", f"is given, but a {kind} counts rows and reads no value; leave it out")
     covariate = _attribute(found, "covariate", attributes, required=False)
@@ -724,6 +735,9 @@ def _metric(name: str, kind: str | None, found: Fields, outcomes: dict, attribut
     if window is None and cap_quantile:
         found.problem("cap", "is a quantile, but window_days is open, so that no time before the experiment is as "
                              "long; give cap as a number")  # fmt: skip
+    quantile, of = _quantile(found, kind)
+    if window is None and kind == "quantile":
+        found.problem("window_days", "is open, but a quantile is read over windows of equal length; give their number")
     return Metric(
         name=name,
         title=found.text("title"),
@@ -743,6 +757,8 @@ def _metric(name: str, kind: str | None, found: Fields, outcomes: dict, attribut
         covariate=covariate and Covariate(*covariate),
         cap=cap,
         cap_quantile=cap_quantile,
+        quantile=quantile,
+        of=of,
     )
 
 
@@ -752,6 +768,20 @@ def _cap(found: Fields) -> tuple[float | None, float | None]:
         return None, None
     cap = found.number_or_mapping("cap", above=0, below=1e300)
     return (None, cap.number("quantile", above=0.5, below=1)) if isinstance(cap, Fields) else (cap, None)
+
+
+def _quantile(found: Fields, kind: str | None) -> tuple[float | None, str | None]:
+    """Which quantile a metric is, and of what; none of another kind."""
+    given = [key for key in ("quantile", "of") if key in found]
+    if kind != "quantile" and (kind or not given):
+        for key in given:
+            found.refuse(key, f"is given, but it must stand with kind quantile, not {kind}; leave it out")
+        return None, None
+    found.refuse("cap", "is given, but large values move no quantile below them; leave it out")
+    found.refuse("covariate", "is given, but it adjusts means, not quantiles; leave it out")
+    if found.peek("of") == "event":
+        found.refuse("aggregate", "is given, but of is event, so that each row counts by itself; leave it out")
+    return found.number("quantile", above=0, below=1), found.choice("of", ("event", "unit"))
 
 
 def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:

@@ -25,6 +25,7 @@ from abtest_lib.definitions import (
 )
 from abtest_lib.errors import DataError
 from abtest_lib.measures import Plan, parameter, plan
+from abtest_lib.quantile_bins import with_bins
 from abtest_lib.warehouse import StatementError, Warehouse
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -345,7 +346,34 @@ class NightQueries:
             ordered=False,
             parameter=parameter,
         )
-        return [one for row in rows for one in metric_rows(wanted, {**row, "segment": self._segment(row)})]
+        found = [one for row in rows for one in metric_rows(wanted, {**row, "segment": self._segment(row)})]
+        for metric in metrics:
+            if metric.kind == "quantile":
+                found = with_bins(metric, found, self.quantile_bins(metric, known_by))
+        return found
+
+    def quantile_bins(self, metric: Metric, known_by: Mapping) -> list[dict]:
+        """The values of a quantile metric by bin, over matured units."""
+        from abtest_lib.statistics.value_bins import BIN_OFFSET, BIN_WIDTH  # numpy, which few nights need here
+
+        wanted = plan([metric])
+        (window,) = wanted.windows
+        names, bound = self._population(known_by, (), ())
+        return self._ask(
+            window.source,
+            "quantile_bins",
+            {**wanted.values, **bound, f"known_by_{window.name}": known_by[window.source],
+             "matured_before": matured_before(self._experiment, metric, self._as_of)},
+            **names,
+            source=self._experiment.outcomes[window.source],
+            window=window,
+            measure=window.measures[0],
+            metric=metric,
+            matured=True,
+            parameter=parameter,
+            width=BIN_WIDTH,
+            offset=BIN_OFFSET,
+        )  # fmt: skip
 
     def _segment(self, row: Mapping) -> str | None:
         return None if row["segment"] < 0 else self._experiment.segments[row["segment"]].attribute

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from abtest_lib.cohorts import arms_by_variant, looks_so_far, merged_days, planned_shares, whole
-from abtest_lib.comparisons import Read, compare_over_looks, guardrail_over_looks
+from abtest_lib.comparisons import Read, as_json, compare_over_looks, guardrail_over_looks
 from abtest_lib.definitions import Experiment, Guardrail, Metric, Segment
 from abtest_lib.statistics import error_budget as ledger
 from abtest_lib.statistics.estimates import NotComputed
@@ -24,6 +24,7 @@ SPENDING = {  # the horizon is one look, where every function has spent all
     "obrien_fleming": obrien_fleming_spending,
     "pocock": pocock_spending,
 }
+ALL_UNITS_ONLY = "quantiles are read over all units only"
 HARM_ALPHA = 0.05  # of ever calling a guardrail harmful that is not, over all of its reads
 SPLIT_ALPHA = 0.01  # of ever stopping a healthy split, over all nights
 BROKEN_SPLITS = {
@@ -275,10 +276,12 @@ def heterogeneity(experiment: Experiment, as_of: dt.date, segments: list[dict]) 
     """
     if stage(experiment, as_of) != "final":
         return []
+    # Quantiles count in the family, as they do in that of the segments, but there is nothing to test.
     places = list(dict.fromkeys((row["attribute"], row["name"], row["metric"]) for row in segments))
     return [
         _heterogeneity(experiment, place, variant, segments, family=len(places))
         for place in places
+        if experiment.metrics[place[2]].kind != "quantile"
         for variant in experiment.treatments
     ]
 
@@ -412,7 +415,9 @@ def _segment(
         "value": value,
         "protected": segment.protected,
         **_described(experiment.metrics[name]),
-        "comparisons": _comparisons(experiment, experiment.metrics[name], family, moments, as_of),
+        "comparisons": _comparisons(experiment, experiment.metrics[name], family, moments, as_of)
+        if experiment.metrics[name].kind != "quantile"
+        else [{"variant": variant, **as_json(NotComputed(ALL_UNITS_ONLY))} for variant in experiment.treatments],
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from abtest_lib.collection import read_night, recompute_night
 from abtest_lib.definitions import Experiment, Metric
+from abtest_lib.quantile_bins import BOUNDS, LISTS
 from abtest_lib.warehouse import Warehouse
 
 KEYS = ("metric", "segment", "value", "variant", "crossover", "exposed_on", "covariate_known")
@@ -78,7 +79,7 @@ def verify(
     for cell in wanted.keys() & found.keys():
         differences = _differences(found[cell], wanted[cell])
         largest = max([largest, *(value for value in differences.values() if math.isfinite(value))])
-        problems += [f"{_words(cell)}: {name} is {found[cell][name]}, raw {wanted[cell][name]}"
+        problems += [f"{_words(cell)}: {name} is {found[cell].get(name)}, raw {wanted[cell].get(name)}"
                      for name, value in differences.items() if value > TOLERANCE]  # fmt: skip
     return Verified(len(wanted), largest, tuple(problems))
 
@@ -106,7 +107,38 @@ def _differences(found: Mapping, wanted: Mapping) -> dict[str, float]:
         both = [prefix for prefix in ("", "covariate_", "denominator_") if wanted.get(f"{prefix}m2") is not None]
         sizes = [wanted[f"{prefix}m2"] + n * wanted[f"{prefix}mean"] ** 2 for prefix in both]
         differences["comoment"] = _share(found["comoment"], wanted["comoment"], math.sqrt(math.prod(sizes)))
-    return differences
+    return differences | _bin_differences(found, wanted)
+
+
+def _bin_differences(found: Mapping, wanted: Mapping) -> dict[str, float]:
+    """Of a quantile's bins: counts must be equal, values nearly; sums that rounding alone keeps from zero are zero."""
+    (one, other) = (_near_zero_together(row) for row in (found, wanted))
+    differences = {name: math.inf for name in LISTS.values() if name not in BOUNDS and one[name] != other[name]}
+    if differences:
+        return differences
+    size = max((abs(value) for name in BOUNDS for value in other[name]), default=0.0)
+    return {
+        name: max(_share(left, right, size) for left, right in zip(one[name], other[name], strict=True))
+        for name in BOUNDS
+        if one[name]
+    }
+
+
+def _near_zero_together(row: Mapping) -> dict[str, list]:
+    """The bins of a row, those of values that are zero but for rounding as one."""
+    lists = {name: list(row.get(name) or ()) for name in LISTS.values()}
+    size = TOLERANCE * max((abs(value) for name in BOUNDS for value in lists[name]), default=0.0)
+    near = [max(abs(low), abs(high)) <= size for low, high in zip(*(lists[name] for name in BOUNDS), strict=True)]
+    if sum(near) == 0:
+        return lists
+    first = near.index(True)
+    together = {}
+    for name, numbers in lists.items():
+        tiny = [number for number, is_near in zip(numbers, near, strict=True) if is_near]
+        kept = [number for number, is_near in zip(numbers, near, strict=True) if not is_near]
+        counted = name not in BOUNDS and name != "quantile_bins"
+        together[name] = [*kept[:first], sum(tiny) if counted else 0, *kept[first:]]
+    return together
 
 
 def _share(found: float | None, wanted: float, size: float) -> float:

@@ -11,7 +11,8 @@ Output: segment (number, -1 for all units), value (text, null for all units), va
     deviations) are over the same n_i, and unknown_units_i, unknown_null_rows_i, unknown_n_i, unknown_mean_i and
     unknown_m2_i over the other units. For a ratio n, mean and m2 are of the numerator over units with both sides, and
     there are denominator_null_rows_i, denominator_mean_i, denominator_m2_i and comoment_i. With a cap, capped_i (units
-    above it; of a ratio those with both sides).
+    above it; of a ratio those with both sides). For a quantile of events n, mean and m2 are of the number of events over units
+    with one.
 -#}
 {%- macro of(part, what) -%}
 {{ part.window.name }}.{{ what }}_{{ part.measure.number }}
@@ -26,7 +27,9 @@ COALESCE({{ of(part, 'rows') }} - {{ of(part, 'values') }}, 0)
 {#- A unit without rows has 0, but no mean; one whose rows have no value has neither, unless nulls are zeros. -#}
 {%- macro amount(part) -%}
 {%- set zero = part.metric.nulls == 'zero' -%}
-{%- if part.metric.is_share -%}
+{%- if part.metric.is_of_events -%}
+CAST(NULLIF({{ of(part, 'rows' if zero else 'values') }}, 0) AS DOUBLE)
+{%- elif part.metric.is_share -%}
 CASE WHEN {{ of(part, 'rows') }} > 0 THEN CAST(1 AS DOUBLE) ELSE CAST(0 AS DOUBLE) END
 {%- elif part.metric.kind == 'count' -%}
 CAST(COALESCE({{ of(part, 'rows') }}, 0) AS DOUBLE)

@@ -47,6 +47,18 @@ loads_so_far:
 slow_so_far: {title: Slow so far, kind: ratio, numerator: loads_so_far, denominator: orders_so_far, better: lower}
 orders_so_far: {title: Orders so far, kind: count, source: purchases, window_days: open, lag_days: 2, better: higher}
 per_order: {title: Spend an order, kind: ratio, numerator: capped_spend, denominator: orders, better: higher}
+load_p90:
+  {title: 90th percentile of a load, kind: quantile, quantile: 0.9, of: event, source: page_loads, value: latency_ms,
+   where: {slow: true}, window_days: 2, lag_days: 1, better: lower, nulls: drop}
+load_p50:
+  {title: Median load, kind: quantile, quantile: 0.5, of: event, source: page_loads, value: latency_ms, window_days: 1,
+   lag_days: 0, better: lower, nulls: zero}
+spend_p75:
+  {title: Upper quartile of spend, kind: quantile, quantile: 0.75, of: unit, source: purchases, value: amount_usd,
+   window_days: 2, lag_days: 0, better: higher, nulls: drop}
+usual_load:
+  {title: Median of mean loads, kind: quantile, quantile: 0.5, of: unit, aggregate: mean, source: page_loads,
+   value: latency_ms, window_days: 3, lag_days: 0, better: lower, nulls: drop}
 spent:
   {title: Spent, kind: mean, source: purchases, value: amount_usd, window_days: 1, lag_days: 1, better: higher,
    covariate: customers.age, nulls: drop}
@@ -68,7 +80,7 @@ def shop(tmp_path):
     path = shop.definitions / "metrics.yaml"
     path.write_text(path.read_text() + SIDES)
     names = "waited_ms, slow_loads, ms_per_order, came_back, spent, capped_spend, usual_spend, per_order, "
-    names += "spend_so_far, slow_so_far"
+    names += "spend_so_far, slow_so_far, load_p90, load_p50, spend_p75, usual_load"
     shop.redefine(KEY, "secondary: [revenue_per_user]", f"secondary: [revenue_per_user, {names}]")
     shop.redefine("metrics", "value: amount_usd, window_days: 2", "value: amount_usd, nulls: drop, window_days: 2")
     return shop

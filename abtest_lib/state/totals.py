@@ -12,11 +12,13 @@ import pyarrow.parquet
 
 from abtest_lib import arrow_tables, results
 from abtest_lib.definitions import Experiment, Metric
-from abtest_lib.measures import Plan, Window, plan
+from abtest_lib.measures import Part, Plan, Window, plan
+from abtest_lib.quantile_bins import with_bins
 from abtest_lib.queries import matured_before, metric_rows
 from abtest_lib.state.enrolment import Cohort, Enrolment, covariates_of
 from abtest_lib.state.partitions import DAY, OutcomePartitions, identity, measure_key
 from abtest_lib.state.store import Store, key
+from abtest_lib.statistics.value_bins import BIN_OFFSET, BIN_WIDTH
 
 Days = Mapping[str, dict]
 
@@ -214,6 +216,11 @@ def _compute(
         found: dict[dt.date, list[dict]] = {one.cohort.day: [] for one in group.due}
         for row in named:
             found[row["exposed_on"]] += metric_rows(group.wanted, row)
+        for column in group.wanted.columns:
+            if column.metric.kind == "quantile":
+                (part,) = column.parts
+                bins = _bins(store, group, part, crossed, events, days, known_by, numbers[number, part.window.name])
+                found = {day: with_bins(column.metric, own, bins) for day, own in found.items()}
         for day, own in found.items():
             results.write_bytes(places[number, day], _parquet(own))
 
@@ -253,6 +260,38 @@ def _sum_up(
                 any_events=bool(events), any_sums=bool(sums))  # fmt: skip
 
 
+def _bins(
+    store: Store,
+    group: Todo,
+    part: Part,
+    crossed: Sequence[str],
+    events: Mapping[str, OutcomePartitions],
+    days: Mapping[str, Days],
+    known_by: Mapping[str, dt.datetime],
+    place: tuple[int, int],
+) -> list[dict]:
+    """The values of a quantile metric by bin, over the units of cohorts that are due."""
+    window, name = part.window, measure_key(part.measure)
+    of, entries = events[window.source], days[window.source]
+    touched = sorted({str(day) for one in group.due for day in _days(one, window)} & set(entries))
+    files = [file for day in touched for file in entries[day]["events"]]
+    return store.query(
+        "quantile_bins",
+        {"units": store.paths(one.cohort.file for one in group.due), "before": group.before,
+         "crossed": store.paths(crossed), "events": store.paths(files), "known_by": known_by[window.source],
+         **of.filter_values({name: part.measure})},
+        metric=part.metric,
+        window=window,
+        measure=part.measure,
+        key=name,
+        place=place,
+        any_crossed=bool(crossed),
+        any_events=bool(files),
+        width=BIN_WIDTH,
+        offset=BIN_OFFSET,
+    )  # fmt: skip
+
+
 def _has_sums(day: Mapping, measures: Iterable[str], known_by: dt.datetime) -> bool:
     """Whether a day's sums hold these measures, and are by load time for all that a night may not know."""
     return (
@@ -266,7 +305,9 @@ def _names(wanted: Plan, experiment: Experiment) -> list:
                 [(part.window.name, part.measure, part.metric.kind, part.metric.aggregate, part.metric.nulls,
                   part.metric.cap) for part in column.parts]) for column in wanted.columns]  # fmt: skip
     windows = [(window.source, window.delay_days, window.until or window.window_days) for window in wanted.windows]
-    return [[segment.attribute for segment in experiment.segments], repr(metrics), windows]
+    # The bins serve every quantile, so that only what is counted is part of the name.
+    of = [[column.metric.name, column.metric.of] for column in wanted.columns if column.metric.of]
+    return [[segment.attribute for segment in experiment.segments], repr(metrics), windows, *([of] if of else [])]
 
 
 def _place(

@@ -24,6 +24,7 @@ SOURCE = re.compile(r"doi:10\.\d{4,}/\S+|https://\S+|ISBN[ -][\d-]{10,}|arXiv:\d
 NOTHING_TO_CITE = {
     "as_number": "conversion",
     "as_ratio": "conversion",
+    "bin_numbers": "rounding of a logarithm",
     "counted_looks": "counts",
     "critical_value": "quantile of the normal or Student's distribution",
     "cumulative_log_odds": "distribution function of a log odds",
@@ -38,6 +39,7 @@ NOTHING_TO_CITE = {
     "log_odds_sd": "standard deviation of a log odds",
     "log_ratio": "logarithm",
     "margin_of_change": "multiplication",
+    "merge_histograms": "sums",
     "mirrored": "sign",
     "one_sided_alpha": "division",
     "pick": "choice",

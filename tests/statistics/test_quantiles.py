@@ -194,6 +194,15 @@ def test_clustered_interval_covers_the_median_and_the_unclustered_one_does_not()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("simulation", ["quantiles_of_units", "quantiles_of_events", "quantile_comparisons"])
+@pytest.mark.parametrize(
+    "simulation",
+    [
+        "quantiles_of_units",
+        "quantiles_of_events",
+        "quantile_comparisons",
+        "quantiles_by_bin",
+        "quantile_guardrails",
+    ],
+)
 def test_promised_error_rates_are_held(simulation):
     assert broken_rates("error_rates_quantiles", simulation, seed=31, repetitions=600) == []
