@@ -228,7 +228,7 @@ def test_no_warehouse_given_is_told(abtest, monkeypatch):
 @pytest.mark.parametrize(("place", "value", "message"), [
     ("--warehouse", "gone.duckdb", "abtest: warehouse gone.duckdb: cannot be opened (IO Error: Cannot open database"),
     ("--warehouse", "mysql://warehouse/analytics", "abtest: location begins with 'mysql://'; it must be a DuckDB "
-                                                   "file, or begin with postgresql://, spark:// or sc://."),
+                                                   "file, or begin with postgresql://, snowflake://, spark:// or sc://."),
     ("--results", "/dev/null/results", "abtest: [Errno 20] Not a directory: '/dev/null/results/"),
     ("--experiments", "/dev/null", "abtest: /dev/null: is not a folder; set ABTEST_EXPERIMENTS to the folder of the "
                                    "definitions."),
