@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 BATCH_ROWS = 100_000  # of a table that is read in pieces
+MEMORY = "1500MB"  # for what a statement holds and for blocks of the file; DuckDB would take four fifths of the machine
 
 
 class StatementError(Exception):
@@ -63,7 +64,7 @@ class DuckDBWarehouse:
         try:
             # By default DuckDB spills beside the file, which may lie on a read-only volume.
             spill = str(Path(tempfile.gettempdir()) / f"abtest_duckdb_{os.getuid()}")
-            config = {"threads": 1, "temp_directory": spill}
+            config = {"threads": 1, "temp_directory": spill, "memory_limit": MEMORY}
             table = Path(path).stem if Path(path).suffix == ".parquet" else None
             self._connection = duckdb.connect(":memory:" if table else self.name, read_only=not table, config=config)
             self._connection.execute("SET TimeZone = 'UTC'")
