@@ -10,10 +10,10 @@ the same moments are computed in two ways: by the library's own statements over 
 be without the state, and, for comparison, by one statement written by hand for these five metrics, which reads each
 table once and checks nothing.
 
-These are run by hand, by their names: ``exposures_100m``, which takes some minutes and 15 GB of disk, and
-``night_28_postgresql`` and ``night_28_spark``, which copy the same rows to a server that they start, and to Parquet files
-for Spark in the process. There the processor time is that of the process and of the engine's own processes, from opening
-the warehouse, and so with the start of Spark's Java machine.
+These are run by hand, by their names: ``exposures_100m``, which takes 40 minutes and 20 GB of disk, and
+``night_28_postgresql`` and ``night_28_spark``, which copy the same rows to a server that they start, and to Parquet
+files for Spark in the process. There the processor time is that of the process and of the engine's own processes, from
+opening the warehouse, and so with the start of Spark's Java machine.
 """
 
 from __future__ import annotations
