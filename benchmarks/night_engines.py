@@ -50,6 +50,7 @@ def postgresql_server(file: Path) -> Iterator[tuple[str, int | None]]:
 def spark_folder(file: Path) -> Iterator[tuple[str, int | None]]:
     """Write a DuckDB file's tables as Parquet, those with a time as a file a day, for Spark in our process."""
     folder = file.with_name("tables")
+    os.environ.setdefault("SPARK_DRIVER_MEMORY", "3g")  # from scratch its default of 1 GB is not enough
     with duckdb.connect(str(file), read_only=True) as source:
         source.execute("SET enable_progress_bar = false")
         for (table,) in source.execute("SHOW TABLES").fetchall():
