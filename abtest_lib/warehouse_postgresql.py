@@ -41,7 +41,7 @@ class PostgreSQLWarehouse:
         If the driver is not installed.
     """
 
-    days_at_once = 31
+    days_at_once = 7
 
     def __init__(self, url: str):
         try:

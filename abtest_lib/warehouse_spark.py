@@ -33,6 +33,8 @@ _NO_TABLE = ("42P01", "42704", "42K05")  # no such table, no such schema, no suc
 _LOST = ("08", "53", "57", "58", "KD", "XX")  # connection, resources, intervention, system, files, Spark itself
 # Without an SQLSTATE: a server or a Java machine that is gone.
 _UNEXPLAINED = ("UnknownException", "RetriesExceeded", "SparkConnectGrpcException", "Py4JError", "Py4JNetworkError")
+# What Java says of a statement that was under way: Spark was ended by a signal, or ran out of memory.
+_INTERRUPTED = ("SparkContext was shut down", "stopped SparkContext", "SQLSTATE: 53")
 _ANSWER_SECONDS = 10
 _CHECK = "check the connection abtest_warehouse (by hand: ABTEST_WAREHOUSE)"
 
@@ -177,6 +179,7 @@ class SparkWarehouse:
     def _refusal(self, error: Exception) -> ConnectionError | StatementError:
         state = _state(error)
         lost = state[:2] in _LOST if state else isinstance(error, OSError) or type(error).__name__ in _UNEXPLAINED
+        lost = lost or any(words in str(error) for words in _INTERRUPTED)
         reason = _reason(error)
         return ConnectionError(f"warehouse {self.name}: {reason}") if lost else StatementError(reason)
 
@@ -404,6 +407,8 @@ def _state(error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Spark's own first sentence, without its name for the error."""
-    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
+    """Spark's own first sentence, without its name for the error; of a failure within Java its first cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    causes = [line for line in lines if type(error).__name__ == "Py4JJavaError" and line.startswith("Caused by: ")]
+    line = re.sub(r"^Caused by: [\w.$]+: ", "", causes[-1]) if causes else lines[0]
     return re.sub(r" SQLSTATE: \w+.*", "", re.sub(r"^\[[A-Z0-9_.]+\] ", "", line))

@@ -10,7 +10,10 @@ the same moments are computed in two ways: by the library's own statements over 
 be without the state, and, for comparison, by one statement written by hand for these five metrics, which reads each
 table once and checks nothing.
 
-``exposures_100m`` is run by hand, by its name: it takes some minutes and 15 GB of disk.
+These are run by hand, by their names: ``exposures_100m``, which takes 40 minutes and 20 GB of disk, and
+``night_28_postgresql`` and ``night_28_spark``, which copy the same rows to a server that they start, and to Parquet
+files for Spark in the process. There the processor time is that of the process and of the engine's own processes, from
+opening the warehouse, and so with the start of Spark's Java machine.
 """
 
 from __future__ import annotations
@@ -35,10 +38,11 @@ from typing import Any
 
 from measure import report
 from night_data import AGED, BY_HAND_SQL, Size, as_of, load, write_definitions
+from night_engines import ENGINES, peak_memory, processor_seconds, spark_process
 
 BENCHMARKS = ("night_age_56_vs_14", "night_28_vs_scratch", "night_56_vs_scratch", "fifty_experiments_vs_scratch",
-              "replay_90_nights", "exposures_100m")  # fmt: skip
-BY_HAND = ("exposures_100m",)
+              "replay_90_nights", "exposures_100m", "night_28_postgresql", "night_28_spark")  # fmt: skip
+BY_HAND = ("exposures_100m", "night_28_postgresql", "night_28_spark")
 GOALS = {14: None, 28: 0.25, 56: 0.125}
 WARM_UP = 3  # nights before the one that is measured
 FIFTY, FIFTY_AGE, SAMPLE = 50, 28, 5
@@ -329,6 +333,52 @@ def exposures_100m(folder: Path) -> None:
     shutil.rmtree(place)
 
 
+def night_on(engine: str, folder: Path, size: Size = Size()) -> None:  # noqa: B008
+    """The same nights on another engine; its moments must be those of DuckDB."""
+    place = folder / engine
+    shutil.rmtree(place, ignore_errors=True)
+    write_definitions(place / "definitions", [AGED])
+    file = load(place / "warehouse.duckdb", size, 28)
+    expected = alone(recomputed, place, [AGED], 28).found[AGED]
+    costs = {}
+    with ENGINES[engine](file) as (location, process):
+        for step, age in (("night", 25), ("night", 26), ("night", 27), ("night", 28), ("scratch", 28), ("verify", 28)):
+            cost = alone(on_engine, step, place, location, process, age)
+            if step != "verify" and age == 28:
+                same(expected, cost.found["sums"], f"{engine}, {step}")
+            used, memory = cost.found["engine_seconds"], cost.found["engine_memory"]
+            print(f"{cost.seconds + used:10.3g} s   {cost.seconds:8.3g} s of ours and {used:.3g} s of the engine, "
+                  f"{cost.wall:.3g} s on the wall, {cost.memory:.0f} and {memory:.0f} MiB: {step}, age {age}, "
+                  f"{cost.found['said']}", file=sys.stderr, flush=True)  # fmt: skip
+            costs[step] = cost.seconds + used
+    report(f"night_28_{engine}", costs["night"], "s", compared_with=f"the same from scratch on {engine}",
+           reference=costs["scratch"], goal=GOALS[28])  # fmt: skip
+    shutil.rmtree(place)
+
+
+def on_engine(step: str, folder: Path, location: str, process: int | None, age: int) -> dict:
+    """Run a night, compute it from scratch or compare both, and say what the engine's processes took for it."""
+    from abtest_lib.collection import read_night, recompute_night
+    from abtest_lib.verify import verify
+    from abtest_lib.warehouse import connect
+
+    experiment, metrics = experiment_of(folder, AGED)
+    before, sums = processor_seconds(process), None
+    with connect(location) as warehouse:
+        process = process or (spark_process() if location.startswith("spark:") else None)
+        if step == "verify":
+            found = verify(experiment, as_of(age), warehouse, folder / "results", metrics)
+            if found.problems:
+                raise SystemExit(f"nights: {location}: {found.problems[0]}.")
+            said = f"{found.rows} rows equal but for {found.largest_difference:.1g}"
+        else:
+            night = (recompute_night(experiment, as_of(age), warehouse) if step == "scratch" else
+                     read_night(experiment, as_of(age), warehouse, folder / "results", metrics))  # fmt: skip
+            sums, said = check_sums(night.moments), f"{sum(one.rows for one in night.readings):,} rows read"
+        return {"sums": sums, "said": said, "engine_seconds": processor_seconds(process) - before,
+                "engine_memory": peak_memory(process)}  # fmt: skip
+
+
 def main() -> int:
     """Run the benchmarks that are named, or all but those by hand."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -344,6 +394,8 @@ def main() -> int:
         "fifty_experiments_vs_scratch": fifty_experiments_vs_scratch,
         "replay_90_nights": replay_90_nights,
         "exposures_100m": exposures_100m,
+        "night_28_postgresql": functools.partial(night_on, "postgresql"),
+        "night_28_spark": functools.partial(night_on, "spark"),
     }
     print("     value unit  ratio", file=sys.stderr)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:

@@ -4,6 +4,7 @@ import datetime as dt
 import math
 import os
 import random
+import re
 import socket
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from test_warehouses import differences
 from abtest_lib import pipeline, results
 from abtest_lib.errors import DataError
 from abtest_lib.warehouse import StatementError, connect
+from abtest_lib.warehouse_spark import _spark_errors
 from tests.engines import create_table, spark, spark_folder  # noqa: F401
 
 HOSTILE = ["'; DROP TABLE purchases; --", "\\", "\\'", "${env:HOME}", "${system:user.home}", ":name", "$name ? %s {x}",
@@ -266,3 +268,22 @@ def listening(process):
         for line in Path(f"/proc/{process}/net/{name}").read_text().splitlines()[1:]
     ]
     return [row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind", "says"),
+    [
+        ("Job 23 cancelled because SparkContext was shut down", ConnectionError, "SparkContext was shut down"),
+        ("[UNABLE_TO_ACQUIRE_MEMORY] Unable to acquire 64 bytes. SQLSTATE: 53200", ConnectionError, "64 bytes."),
+        ("the column is of another kind", StatementError, "^the column is of another kind$"),
+    ],
+)
+def test_what_failed_within_java_is_said_by_its_first_cause(cause, kind, says, spark):  # noqa: F811
+    jvm = spark.warehouse._session._jvm
+    failed = jvm.java.util.concurrent.CompletableFuture.failedFuture(jvm.java.lang.IllegalStateException(cause))
+    try:
+        failed.get()
+    except _spark_errors() as error:
+        refusal = spark.warehouse._refusal(error)
+    assert type(refusal) is kind
+    assert re.search(says, str(refusal))

@@ -1,5 +1,6 @@
 """A night on a PostgreSQL server, and the statements in the words of engines that cannot be started here."""
 
+import datetime as dt
 import math
 
 import duckdb
@@ -13,6 +14,7 @@ from abtest_lib.collection import maturing_together
 from abtest_lib.dialects import numbered, translate
 from abtest_lib.errors import DataError
 from abtest_lib.queries import NightQueries
+from abtest_lib.state.store import readings
 from abtest_lib.warehouse import StatementError, connect
 from tests.engines import postgresql_database, postgresql_url, run_in_postgresql  # noqa: F401
 
@@ -92,6 +94,22 @@ def test_a_session_reads_one_moment_and_writes_nothing(server):
         assert warehouse.query("SELECT COUNT(*) AS n FROM purchases") == before
         with pytest.raises(StatementError, match="read-only transaction"):
             warehouse.query("DELETE FROM customers")
+
+
+def test_attributes_that_stay_the_same_are_read_once(shop, server):
+    with connect(server) as warehouse:
+        for night in (AS_OF - dt.timedelta(days=1), AS_OF):
+            pipeline.collect(shop.experiment, night, warehouse, shop.results)
+        run_in_postgresql(server, ["DELETE FROM customers WHERE unit_id = (SELECT MIN(unit_id) FROM customers)"])
+    assert [line["as_of"] for line in customers(shop)] == [str(AS_OF - dt.timedelta(days=1))]
+    with connect(server) as warehouse:
+        pipeline.collect(shop.experiment, AS_OF, warehouse, shop.results)
+    first, second = customers(shop)
+    assert first["rows"] == second["rows"] + 1
+
+
+def customers(shop):
+    return [line for line in readings(shop.results) if line["source"] == "customers"]
 
 
 def test_a_value_is_bound_and_never_part_of_the_statement(server):
