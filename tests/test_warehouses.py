@@ -202,3 +202,9 @@ def test_a_parameter_that_is_used_twice_is_one_number(shop):
 def test_a_statement_that_is_none_is_refused():
     with pytest.raises(ValueError, match="sql cannot be parsed"):
         translate("SELECT FROM WHERE (", "postgres")
+
+
+def test_the_embedded_warehouse_takes_no_more_memory_than_it_is_given(shop):
+    with connect(shop.warehouse) as warehouse:
+        (row,) = warehouse.query("SELECT current_setting('memory_limit') AS most")
+    assert row["most"] == "1.3 GiB"  # 1,500 million bytes
