@@ -15,7 +15,7 @@ from small_shop import AS_OF, KEY, Shop, run_together
 from abtest_lib import definitions, results
 from abtest_lib.collection import forget_sources, read_night
 from abtest_lib.errors import DataError
-from abtest_lib.state import store
+from abtest_lib.state import store, totals
 from abtest_lib.state.store import FOLDER
 from abtest_lib.verify import verify
 from abtest_lib.warehouse import connect
@@ -448,3 +448,15 @@ def test_units_above_the_cap_are_counted_and_the_report_says_so(shop):
     said = " ".join((night / "report.txt").read_text().split())
     units = f"{sum(above.values())} units above the cap of its definition count as the cap (control {above['control']}"
     assert f"Capped: {units}, treatment {above['treatment']})." in said
+
+
+def test_cohorts_too_large_for_memory_are_added_up_in_parts_to_the_same_digits(shop, tmp_path, monkeypatch):
+    metrics = definitions.load_catalogue(shop.definitions).metrics.values()
+    with connect(shop.warehouse) as warehouse:
+        at_once = read_night(shop.experiment, AS_OF, warehouse, shop.results, metrics)
+        parts, compute = [], totals._compute
+        monkeypatch.setattr(totals, "UNITS_AT_ONCE", 150)  # each of three days has some 133
+        monkeypatch.setattr(totals, "_compute", lambda *given: parts.append(compute(*given)))
+        in_parts = read_night(shop.experiment, AS_OF, warehouse, tmp_path / "elsewhere", metrics)
+    assert in_parts.moments == at_once.moments
+    assert len(parts) == 3

@@ -30,6 +30,11 @@ class Cohort:
     digest: str
     counts: tuple[dict, ...]
 
+    @property
+    def units(self) -> int:
+        """How many there are."""
+        return sum(row["units"] for row in self.counts if row["segment"] < 0)
+
 
 @dataclass(frozen=True)
 class Enrolment:

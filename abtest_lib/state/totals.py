@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet
@@ -21,6 +21,7 @@ from abtest_lib.state.store import Store, key
 from abtest_lib.statistics.value_bins import BIN_OFFSET, BIN_WIDTH
 
 Days = Mapping[str, dict]
+UNITS_AT_ONCE = 5_000_000  # whose sums are in memory together
 
 
 @dataclass(frozen=True)
@@ -169,9 +170,26 @@ def moments(
         own = {one.cohort.day: store.folder / _place(one, wanted, names, experiment, days, known_by) for one in mature}
         places |= {(number, day): path for day, path in own.items()}
         todo.append(Todo(wanted, before, tuple(one for one in mature if not own[one.cohort.day].exists())))
-    if any(group.due for group in todo):
-        _compute(store, experiment, todo, places, enrolled.crossed, events, days, known_by)
+    for part in _parts(todo):
+        _compute(store, experiment, part, places, enrolled.crossed, events, days, known_by)
     return [row for path in places.values() for row in _rows(path)]
+
+
+def _parts(todo: Sequence[Todo]) -> list[list[Todo]]:
+    """Days of cohorts that are computed together: one part on most nights, several where all do not fit in memory."""
+    units: dict[dt.date, int] = {}
+    for group in todo:
+        units |= {one.cohort.day: one.cohort.units for one in group.due}
+    parts: list[set[dt.date]] = []
+    held = UNITS_AT_ONCE
+    for day in sorted(units):
+        if held + units[day] > UNITS_AT_ONCE:
+            parts.append(set())
+            held = 0
+        parts[-1].add(day)
+        held += units[day]
+    return [[replace(group, due=tuple(one for one in group.due if one.cohort.day in part)) for group in todo]
+            for part in parts]  # fmt: skip
 
 
 def _compute(
