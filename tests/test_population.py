@@ -178,6 +178,13 @@ def test_what_is_left_must_not_depend_on_the_variant(shop, statement, of, words)
     assert words in " ".join((night / "report.txt").read_text().split())
 
 
+def test_a_night_that_knows_no_exposure_yet_says_so_when_a_later_one_has_read_them(shop):
+    shop.change("UPDATE exposures SET loaded_at = TIMESTAMP '2026-02-07 12:00'")
+    checked(shop)
+    with pytest.raises(DataError, match="no unit was first exposed between"):
+        shop.collect(dt.date(2026, 2, 6))
+
+
 def test_a_unit_that_changes_its_plan_after_its_exposure_stays_in_its_segment(shop):
     before = shop.collect()
     shop.change("INSERT INTO customers SELECT unit_id, 'moved', TIMESTAMP '2026-02-04 23:00', 99 FROM exposures")

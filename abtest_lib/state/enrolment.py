@@ -152,7 +152,7 @@ def _enrolled(
 
 def _assigned(store: Store, experiment: Experiment, units: Mapping[str, str], attributes: Mapping) -> tuple[dict, ...]:
     """Units as they were assigned, where not all of them are counted."""
-    if not (experiment.exclusions or experiment.activation):
+    if not units or not (experiment.exclusions or experiment.activation):
         return ()
     values = {"units": store.paths(units.values()), **_excluded(store, experiment, attributes)}
     rows = store.query("assigned", values, exclusions=list(experiment.exclusions))
