@@ -105,15 +105,8 @@ def named(sql: str, dialect: str, values: Mapping) -> tuple[str, dict]:
     >>> named("SELECT 1 FROM orders WHERE paid_at < $as_of", "spark", {"as_of": dt.datetime(2026, 2, 8)})
     ('SELECT 1 FROM orders WHERE paid_at < CAST(:as_of AS TIMESTAMP_NTZ)', {'as_of': '2026-02-08T00:00:00'})
     """
-    casts, texts = {}, dict(values)
-    for name, value in values.items():
-        if isinstance(value, dt.datetime):
-            if value.tzinfo:
-                value = value.astimezone(dt.UTC).replace(tzinfo=None)
-            casts[name], texts[name] = "TIMESTAMPNTZ", value.isoformat()
-        elif isinstance(value, dt.date):
-            casts[name], texts[name] = "DATE", value.isoformat()
-    return _with_casts(sql, dialect, tuple(sorted(casts.items()))), texts
+    casts, texts = _as_texts(values)
+    return _with_casts(sql, dialect, casts), texts
 
 
 def folded(sql: str, dialect: str, values: Mapping) -> tuple[str, list, list[str]]:
@@ -145,10 +138,9 @@ def folded(sql: str, dialect: str, values: Mapping) -> tuple[str, list, list[str
     >>> folded('SELECT "Day" AS day FROM orders WHERE paid_at < $as_of', "snowflake", {"as_of": dt.date(2026, 2, 8)})
     ('SELECT "DAY" AS "DAY" FROM "ORDERS" WHERE "PAID_AT" < CAST(? AS DATE)', ['2026-02-08'], ['day'])
     """
-    kinds = {name: "DATE" for name, value in values.items() if isinstance(value, dt.date)}
-    kinds |= {name: "TIMESTAMPNTZ" for name, value in values.items() if isinstance(value, dt.datetime)}
-    text, parameters, names = _folded(sql, dialect, tuple(sorted(kinds.items())))
-    return text, [values[n].isoformat() if n in kinds else values[n] for n in parameters], list(names)
+    casts, texts = _as_texts(values)
+    text, parameters, names = _folded(sql, dialect, casts)
+    return text, [texts[name] for name in parameters], list(names)
 
 
 def tables_in(sql: str) -> list[str]:
@@ -206,6 +198,19 @@ def is_query(sql: str) -> bool:
     from sqlglot import exp
 
     return isinstance(_parsed(sql), exp.Query)
+
+
+def _as_texts(values: Mapping) -> tuple[tuple[tuple[str, str], ...], dict]:
+    """The casts that days and moments need as texts, by name in order, and all values with those texts."""
+    casts, texts = {}, dict(values)
+    for name, value in values.items():
+        if isinstance(value, dt.datetime):
+            if value.tzinfo:
+                value = value.astimezone(dt.UTC).replace(tzinfo=None)
+            casts[name], texts[name] = "TIMESTAMPNTZ", value.isoformat()
+        elif isinstance(value, dt.date):
+            casts[name], texts[name] = "DATE", value.isoformat()
+    return tuple(sorted(casts.items())), texts
 
 
 @lru_cache(maxsize=256)
