@@ -173,7 +173,7 @@ def recompute_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse
         rows = queries.outcome_checks(source, [], known_by[source.name])
         counts.append({"source": source.name, "rows": rows["outcomes"], "rows_without_unit": rows["null_units"]})
     moments = [row for group in maturing_together(experiment) for row in queries.moments(group, known_by)]
-    assigned = queries.assigned_units(known_by) if experiment.exclusions or experiment.activation else ()
+    assigned = () if experiment.counts_everyone else queries.assigned_units(known_by)
     exposure = _checked_exposure(experiment, as_of, queries.units(known_by), assigned, moments, counts, known_by)
     _say_how(exposure, experiment, as_of, caps)
 

@@ -263,6 +263,11 @@ class Experiment:
         return tuple(name for name in self.weights if name != self.control)
 
     @property
+    def counts_everyone(self) -> bool:
+        """Whether every unit that was exposed within the dates is counted."""
+        return not (self.exclusions or self.activation)
+
+    @property
     def measured(self) -> list[Metric]:
         """All that is read of outcomes: the metrics, and what activates a unit."""
         return [*self.metrics.values(), *([self.activation] if self.activation else [])]

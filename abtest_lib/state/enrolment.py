@@ -8,7 +8,6 @@ counted, cohorts are by the day of that, and made of the units of the days of ex
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -146,13 +145,13 @@ def _enrolled(
         found[day] = {"file": enrolled.get(day) and store.move(enrolled[day], place),
                       "crossed": crossed.get(day) and store.move(crossed[day], f"{place}-crossed")}  # fmt: skip
         store.write(place, found[day])
-    _remove_folders(enrolled, crossed)
+    store.discard(enrolled, crossed)
     return found
 
 
 def _assigned(store: Store, experiment: Experiment, units: Mapping[str, str], attributes: Mapping) -> tuple[dict, ...]:
     """Units as they were assigned, where not all of them are counted."""
-    if not units or not (experiment.exclusions or experiment.activation):
+    if not units or experiment.counts_everyone:
         return ()
     values = {"units": store.paths(units.values()), **_excluded(store, experiment, attributes)}
     rows = store.query("assigned", values, exclusions=list(experiment.exclusions))
@@ -176,7 +175,8 @@ def _activated(
         file, metric.where, metric.window_days,
         [identity(one, activations.days.get(one), activations.known_by) for one in days[day]])
         for day, file in inside.items()}  # fmt: skip
-    todo = [day for day, place in places.items() if store.read(place) is None]
+    entries = {day: store.read(place) for day, place in places.items()}
+    todo = [day for day, entry in entries.items() if entry is None]
     events = {file for day in todo for one in days[day] for file in activations.days.get(one, {}).get("events", ())}
     new = {}
     if events:
@@ -188,11 +188,12 @@ def _activated(
         }
         new = store.keep("activated", values, split_by="day", activation=metric)
     for day in todo:
-        store.write(places[day], {"file": store.move(new[day], places[day]) if day in new else None})
-    _remove_folders(new)
+        entries[day] = {"file": store.move(new[day], places[day]) if day in new else None}
+        store.write(places[day], entries[day])
+    store.discard(new)
     made_of: dict[str, dict[str, str]] = {}
-    for day, place in sorted(places.items()):
-        if file := store.read(place)["file"]:
+    for day, entry in sorted(entries.items()):
+        if file := entry["file"]:
             for one in days[day]:
                 made_of.setdefault(one, {})[day] = file
     return made_of
@@ -205,7 +206,8 @@ def _in_cells(
     covariates = covariates_of(experiment)
     read = [[one.source, one.column] for one in (*experiment.segments, *covariates)]
     places = {day: f"cohorts/{experiment.key}/{key(day, files, read, attributes)}" for day, files in made_of.items()}
-    todo = [day for day, place in places.items() if store.read(place) is None]
+    entries = {day: store.read(place) for day, place in places.items()}
+    todo = [day for day, entry in entries.items() if entry is None]
     if todo:
         sources = {name: experiment.attributes[name] for name, _ in read}
         values = {
@@ -218,14 +220,14 @@ def _in_cells(
                          covariates=covariates, attributes=sources, exclusions=list(experiment.exclusions),
                          activated=experiment.activation is not None)  # fmt: skip
         for day in todo:
-            if day not in new:
-                store.write(places[day], {"file": None})
-                continue
-            digest = key(store.query("digest", {"files": [str(new[day])]}), read)
-            file = store.move(new[day], f"cohorts/{experiment.key}/{day}-{digest}")
-            store.write(places[day], {"file": file, "digest": digest})
-        _remove_folders(new)
-    return {day: entry for day, place in places.items() if (entry := store.read(place))["file"]}
+            entries[day] = {"file": None}
+            if day in new:
+                digest = key(store.query("digest", {"files": [str(new[day])]}), read)
+                file = store.move(new[day], f"cohorts/{experiment.key}/{day}-{digest}")
+                entries[day] = {"file": file, "digest": digest}
+            store.write(places[day], entries[day])
+        store.discard(new)
+    return {day: entry for day, entry in entries.items() if entry["file"]}
 
 
 def _crossings(store: Store, made_of: Mapping[str, Mapping[str, str]], crossed: Sequence[str]) -> dict[str, list[str]]:
@@ -351,10 +353,10 @@ def _attribute_copy(
     digest = key(counts.pop("digest"), columns)
     repeated = counts["units_found"] < counts["rows_found"] and not isinstance(source, ExclusionSource)
     if repeated or counts["null_times"] or counts["not_finite"]:
-        _remove_folders(new)
+        store.discard(new)
         raise Suspicious
     file = store.move(path, f"attributes/{source.name}-{digest}")
-    _remove_folders(new)
+    store.discard(new)
     return {**columns, "file": file, "digest": digest}
 
 
@@ -378,9 +380,3 @@ def covariates_of(experiment: Experiment) -> list:
 def _nobody() -> pyarrow.Table:
     texts = [("unit_id", pyarrow.string()), ("variant", pyarrow.string())]
     return pyarrow.schema([*texts, ("enrolled_on", pyarrow.date32())]).empty_table()
-
-
-def _remove_folders(*new: Mapping) -> None:
-    for paths in new:
-        for path in paths.values():
-            shutil.rmtree(path.parent.parent, ignore_errors=True)

@@ -7,7 +7,6 @@ record is ever replaced, at once and under a lock; the files that it names are n
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -91,7 +90,7 @@ class OutcomePartitions:
             events = self.store.move(path, f"{self.name}/{day}-{key(counts['digest'], self.columns)[:16]}")
             entries[day] = {**counts, **self.columns, "delays": late.get(day, {}), "events": [events],
                             "unit_days": [], "measures": []}  # fmt: skip
-        _remove_folder(new)
+        self.store.discard(new)
         # Late rows do not count here: what is summed, and so the last digits, must not depend on when a day was read.
         few = {day: entry for day, entry in entries.items()
                if (before[day]["unit_days"] if before else entry["units_on_time"] < MOST_UNITS * entry["rows_on_time"])
@@ -159,7 +158,7 @@ class OutcomePartitions:
             stem = entries[day]["events"][0].removesuffix(".parquet")
             kept[day] = self.store.move(path, f"{stem}-{known}-{sums}")
             entries[day]["measures"] = sorted(self.measures)
-        _remove_folder(new)
+        self.store.discard(new)
         return kept
 
 
@@ -227,7 +226,7 @@ class ExposurePartitions:
             name = key({name: entry["digest"] for name, entry in by_experiment.items()})[:16]
             file = self.store.move(path, f"{self.name}/{day}-{name}")
             entries[day] = {"exposures": [file], "experiments": by_experiment}
-        _remove_folder(new)
+        self.store.discard(new)
         return entries
 
 
@@ -592,11 +591,6 @@ def _ranges(days: Sequence[dt.date], most: int = 366) -> list[tuple[dt.date, dt.
         else:
             runs.append([day, day + DAY])
     return [(start, end) for start, end in runs]
-
-
-def _remove_folder(new: Mapping) -> None:
-    for path in new.values():
-        shutil.rmtree(path.parent.parent, ignore_errors=True)
 
 
 def _text(moment: dt.datetime | None) -> str | None:

@@ -151,8 +151,8 @@ class Store:
         Returns
         -------
         dict
-            The files by the value as text. They lie in a new folder below ``new``: give them a name with ``move``, or
-            remove the folder.
+            The files by the value as text. They lie in a new folder below ``new``: give them a name with ``move``, and
+            remove the folder with ``discard``.
         """
         sql, used = self._bound(template, bound, names)
         folder = self.folder / "new" / uuid.uuid4().hex
@@ -177,6 +177,13 @@ class Store:
             os.fsync(file.fileno())
         os.replace(path, target)
         return str(target.relative_to(self.folder))
+
+    @staticmethod
+    def discard(*new: Mapping[str, Path]) -> None:
+        """Remove the folders that ``keep`` made, with what was not moved out of them."""
+        for files in new:
+            for path in files.values():
+                shutil.rmtree(path.parent.parent, ignore_errors=True)
 
     def paths(self, names: Iterable[str]) -> list[str]:
         """Where files are that ``move`` named."""

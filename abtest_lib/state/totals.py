@@ -238,7 +238,10 @@ def _compute(
             if column.metric.kind == "quantile":
                 (part,) = column.parts
                 bins = _bins(store, group, part, crossed, events, days, known_by, numbers[number, part.window.name])
-                found = {day: with_bins(column.metric, own, bins) for day, own in found.items()}
+                by_day: dict[dt.date, list[dict]] = {}
+                for one in bins:
+                    by_day.setdefault(one["exposed_on"], []).append(one)
+                found = {day: with_bins(column.metric, own, by_day.get(day, ())) for day, own in found.items()}
         for day, own in found.items():
             results.write_bytes(places[number, day], _parquet(own))
 
