@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet
 import pytest
+from adbc_driver_postgresql import dbapi
 
 from abtest_lib.dialects import folded, translate
 from abtest_lib.warehouse import connect
@@ -45,8 +47,6 @@ def literal(value):
 
 
 def run_in_postgresql(url, statements):
-    from adbc_driver_postgresql import dbapi
-
     with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
@@ -56,6 +56,38 @@ def run_in_snowflake(url, statements):
     with connect(url) as warehouse, warehouse._connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
+
+
+def copy_tables(warehouse, location):
+    """The tables of a DuckDB file in another engine."""
+    with duckdb.connect(str(warehouse), read_only=True) as source:
+        names = [name for (name,) in source.execute("SHOW TABLES").fetchall()]
+        if str(location).startswith("snowflake"):
+            return _copy_to_snowflake(source, names, location)
+        tables = {name: source.table(name).to_arrow_table() for name in names}
+    if str(location).startswith("postgresql"):
+        with dbapi.connect(location) as target, target.cursor() as cursor:
+            for name, table in tables.items():
+                cursor.execute(f"DROP TABLE IF EXISTS {name}")
+                cursor.adbc_ingest(name, table)
+            target.commit()
+        return
+    folder = location.removeprefix("spark://")
+    for name, table in tables.items():
+        pyarrow.parquet.write_table(table, f"{folder}/{name}.parquet")
+
+
+def _copy_to_snowflake(source, names, location):
+    """The tables as texts, which the emulator casts."""
+    for name in names:
+        columns = {row[0]: row[1] for row in source.execute(f"DESCRIBE {name}").fetchall()}
+        texts = ", ".join(f"CAST({column} AS VARCHAR)" for column in columns)
+        rows = source.execute(f"SELECT {texts} FROM {name}").fetchall()  # noqa: S608
+        run_in_snowflake(location, [f"DROP TABLE IF EXISTS {name}"])
+        create_table(location, name, columns, [])
+        kinds = ", ".join(f"CAST(column{n} AS {kind})" for n, kind in enumerate(columns.values(), 1))
+        values = ", ".join(f"({', '.join(map(literal, row))})" for row in rows)
+        run_in_snowflake(location, [f"INSERT INTO {name} SELECT {kinds} FROM VALUES {values}"])  # noqa: S608
 
 
 def write_parquet(location, name, statements):

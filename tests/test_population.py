@@ -12,13 +12,12 @@ from test_state import (
     NIGHTS,
     a_time,
     checked,
-    copy,
     killed_at,
 )
 
 from abtest_lib import results
 from abtest_lib.errors import DataError
-from tests.engines import ENGINES, postgresql_url, snowflake, spark  # noqa: F401
+from tests.engines import ENGINES, copy_tables, postgresql_url, snowflake, spark  # noqa: F401
 
 OPENED = """
 opened:
@@ -104,7 +103,7 @@ def test_random_changes_and_nights_in_any_order_are_equal_to_recomputation(shop,
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name != "duckdb"])
 def test_other_engines_are_read_to_the_same_moments(shop, engine, request):
     location = ENGINES[engine](request)
-    copy(shop.warehouse, location)
+    copy_tables(shop.warehouse, location)
     assert checked(shop, AS_OF, location) > 0
 
 

@@ -7,9 +7,7 @@ import os
 import random
 
 import duckdb
-import pyarrow.parquet
 import pytest
-from adbc_driver_postgresql import dbapi
 from small_shop import AS_OF, KEY, Shop, run_together
 
 from abtest_lib import definitions, results
@@ -19,7 +17,7 @@ from abtest_lib.state import store, totals
 from abtest_lib.state.store import FOLDER
 from abtest_lib.verify import verify
 from abtest_lib.warehouse import connect
-from tests.engines import ENGINES, create_table, literal, postgresql_url, run_in_snowflake, snowflake, spark  # noqa: F401
+from tests.engines import ENGINES, copy_tables, postgresql_url, snowflake, spark  # noqa: F401
 
 NIGHTS = [dt.date(2026, 2, day) for day in range(3, 9)]
 SIDES = """
@@ -216,45 +214,13 @@ def test_other_engines_are_read_to_the_same_moments(shop, engine, request):
     location = ENGINES[engine](request)
     rng = random.Random(engine)
     for as_of in (AS_OF - dt.timedelta(days=1), AS_OF):
-        copy(shop.warehouse, location)
+        copy_tables(shop.warehouse, location)
         assert checked(shop, as_of, location) > 0
         shop.change(*late_purchase(rng), *restated(rng), *late_exposure(rng), *moved_segment(rng), DECLARED)
-    copy(shop.warehouse, location)
+    copy_tables(shop.warehouse, location)
     with connect(location) as there, connect(shop.warehouse) as here:
         one, other = (read_night(shop.experiment, AS_OF, source, shop.results) for source in (there, here))
     assert one.exposure == other.exposure
-
-
-def copy(warehouse, location):
-    """The tables of a DuckDB file in another engine."""
-    with duckdb.connect(str(warehouse), read_only=True) as source:
-        names = [name for (name,) in source.execute("SHOW TABLES").fetchall()]
-        if str(location).startswith("snowflake"):
-            return copy_to_snowflake(source, names, location)
-        tables = {name: source.table(name).to_arrow_table() for name in names}
-    if str(location).startswith("postgresql"):
-        with dbapi.connect(location) as target, target.cursor() as cursor:
-            for name, table in tables.items():
-                cursor.execute(f"DROP TABLE IF EXISTS {name}")
-                cursor.adbc_ingest(name, table)
-            target.commit()
-        return
-    folder = location.removeprefix("spark://")
-    for name, table in tables.items():
-        pyarrow.parquet.write_table(table, f"{folder}/{name}.parquet")
-
-
-def copy_to_snowflake(source, names, location):
-    """The tables as texts, which the emulator casts."""
-    for name in names:
-        columns = {row[0]: row[1] for row in source.execute(f"DESCRIBE {name}").fetchall()}
-        texts = ", ".join(f"CAST({column} AS VARCHAR)" for column in columns)
-        rows = source.execute(f"SELECT {texts} FROM {name}").fetchall()
-        run_in_snowflake(location, [f"DROP TABLE IF EXISTS {name}"])
-        create_table(location, name, columns, [])
-        kinds = ", ".join(f"CAST(column{n} AS {kind})" for n, kind in enumerate(columns.values(), 1))
-        values = ", ".join(f"({', '.join(map(literal, row))})" for row in rows)
-        run_in_snowflake(location, [f"INSERT INTO {name} SELECT {kinds} FROM VALUES {values}"])
 
 
 def killed_at(shop, number):

@@ -4,12 +4,11 @@ import socket
 
 import pytest
 from small_shop import AS_OF, Shop
-from test_state import copy
 
 from abtest_lib import pipeline
 from abtest_lib.errors import DataError
 from abtest_lib.warehouse import StatementError, connect
-from tests.engines import run_in_snowflake, snowflake, snowflake_database  # noqa: F401
+from tests.engines import copy_tables, run_in_snowflake, snowflake, snowflake_database  # noqa: F401
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def shop(tmp_path):
 def account(shop, request):
     """The shop's tables in Snowflake."""
     url = snowflake_database(request)
-    copy(shop.warehouse, url)
+    copy_tables(shop.warehouse, url)
     return url
 
 

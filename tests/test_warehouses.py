@@ -3,10 +3,8 @@
 import datetime as dt
 import math
 
-import duckdb
 import pytest
 import sqlglot
-from adbc_driver_postgresql import dbapi
 from small_shop import AS_OF, Shop
 
 from abtest_lib import pipeline, results
@@ -16,7 +14,7 @@ from abtest_lib.errors import DataError
 from abtest_lib.queries import NightQueries
 from abtest_lib.state.store import readings
 from abtest_lib.warehouse import StatementError, connect
-from tests.engines import postgresql_database, postgresql_url, run_in_postgresql  # noqa: F401
+from tests.engines import copy_tables, postgresql_database, postgresql_url, run_in_postgresql  # noqa: F401
 
 DIALECTS = ("postgres", "spark", "databricks", "bigquery", "snowflake", "redshift", "trino")
 
@@ -30,10 +28,7 @@ def shop(tmp_path):
 def server(shop, request):
     """The shop's tables in PostgreSQL, copied as Arrow."""
     url = postgresql_database(request)
-    with duckdb.connect(str(shop.warehouse)) as source, dbapi.connect(url) as target, target.cursor() as cursor:
-        for (table,) in source.execute("SHOW TABLES").fetchall():
-            cursor.adbc_ingest(table, source.table(table).to_arrow_table())
-        target.commit()
+    copy_tables(shop.warehouse, url)
     return url
 
 
