@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from abtest_lib.assignment import Assignment, Layer, assignment_sql
 from abtest_lib.definitions import AttributeSource, load_experiment
 from abtest_lib.queries import Days, NightQueries
 from abtest_lib.unit_tables import UnitTable
@@ -68,6 +69,9 @@ ASK = {
         .read_all()
         .to_pylist()
     ),
+    "assigned_variants": lambda ask, case, e: ask._warehouse.query(
+        assignment_sql(assignment(case["assignment"]), "visitors", "unit_id"), {}
+    ),
     "load_log_days": lambda ask, case, e: ask.declared(case["source"]),
     "attribute_checks": lambda ask, case, e: [flat(ask.attribute_checks(e.attributes["customers"]))],
     "unit_table_counts": lambda ask, case, e: unit_table(ask, case, e).ask(
@@ -105,6 +109,12 @@ def unit_table(ask, case, experiment):
 def unit_cells(table, sets):
     """The cells of a case's sets of segments."""
     return table.cell_rows(replace(table.plan(), sets=sets))
+
+
+def assignment(given):
+    """The assignment of a case."""
+    layer = Layer(**given["layer"]) if "layer" in given else None
+    return Assignment(**{**given, "layer": layer})
 
 
 def days(case):
