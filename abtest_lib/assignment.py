@@ -12,8 +12,10 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
+from typing import Any
 
 POSITIONS = 2**32
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -65,14 +67,18 @@ class Assignment:
     weights: Mapping[str, float]
     share: float = 1.0
     layer: Layer | None = None
-    ends: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be assigned, and place the variants."""
+        """Refuse what cannot be assigned."""
         _check_name("salt", self.salt)
         if not 0 < self.share <= 1:
             raise ValueError(f"share is {self.share}; it must be above 0 and at most 1")
-        object.__setattr__(self, "ends", _ends(self.weights))
+        _ = self.ends
+
+    @cached_property
+    def ends(self) -> dict[str, int]:
+        """Where the positions of each variant end; a start is included, an end is not."""
+        return _ends(self.weights)
 
 
 def position(role: str, salt: str, unit: str) -> int:
@@ -168,19 +174,37 @@ def assignment_sql(assignment: Assignment, table: str, unit: str, dialect: str =
     from abtest_lib.dialects import translate
     from abtest_lib.queries import render
 
-    layer = assignment.layer
-    sql = render(
-        "assigned_variants",
-        table=table,
-        unit=unit,
-        salt=assignment.salt,
-        variants=[(name, _digits(end)) for name, end in assignment.ends.items()],
-        share_end=_digits(_place(assignment.share)),
-        layer=layer and layer.name,
-        layer_start=layer and _digits(_place(layer.start)),
-        layer_end=layer and _digits(_place(layer.end)),
-    )
+    sql = render("assigned_variants", table=table, unit=unit, assignment=sql_names(assignment))
     return sql if dialect == "duckdb" else translate(sql, dialect)
+
+
+def sql_names(assignment: Assignment) -> dict[str, Any]:
+    """Name what ``sql/assignment.sql`` writes of an assignment.
+
+    Parameters
+    ----------
+    assignment : Assignment
+        Of the experiment.
+
+    Returns
+    -------
+    dict
+        Positions as eight hexadecimal digits, None for the end of all.
+
+    Examples
+    --------
+    >>> sql_names(Assignment("checkout_2026", {"control": 1, "treatment": 1}))["variants"]
+    [('control', '80000000'), ('treatment', None)]
+    """
+    layer = assignment.layer
+    return {
+        "salt": assignment.salt,
+        "variants": [(name, _digits(end)) for name, end in assignment.ends.items()],
+        "share_end": _digits(_place(assignment.share)),
+        "layer": layer and layer.name,
+        "layer_start": layer and _digits(_place(layer.start)),
+        "layer_end": layer and _digits(_place(layer.end)),
+    }
 
 
 def _check_name(what: str, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
+import itertools
 import os
 import sys
 import textwrap
@@ -76,6 +77,9 @@ VERBS = {
                "comes out the same to the digit with this version of abtest, or what moved; exit status 1 if anything "
                "did. With --write the reports are written anew: a night that moved gets a revision beside the "
                "published one and becomes current when that is whole. Nothing is sent."),
+    "assign": ("which variant do units get?",
+               "Prints the variant of each unit named, '-' for one that is not in the experiment, or with --sql the "
+               "statement that assigns the units of a table, for the experiment's assignment (docs/assignment.md)."),
     "verify": ("compare a night with a computation from the raw tables",
                "Reads the whole history of the experiment and compares it with what nights have kept: counts must be "
                "equal, moments to the last digits. Exit status 1, and what differs, if they are not. Rows that were "
@@ -125,7 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name, (short, long) in VERBS.items():
         given = {"list": "", "validate": " one_page_checkout", "digest": " --as-of 2026-03-03 --team payments",
-                 "replay": " one_page_checkout --from 2026-02-24", "cost": " --since 2026-03-01"}  # fmt: skip
+                 "assign": " one_page_checkout u17 u18", "replay": " one_page_checkout --from 2026-02-24",
+                 "cost": " --since 2026-03-01"}  # fmt: skip
         given = given.get(name, " one_page_checkout --as-of 2026-03-03")
         description = f"{textwrap.fill(long, 110)}\n\nexample: abtest {name}{given}"
         verb = verbs.add_parser(name, help=short, description=description, epilog=EPILOG, formatter_class=form)
@@ -139,6 +144,9 @@ def _parser() -> argparse.ArgumentParser:
                 verb.add_argument("experiment", help="the experiment's key: the name of its file without .yaml")
             if name == "replay":
                 _add_range(verb)
+                continue
+            if name == "assign":
+                _add_assign(verb)
                 continue
             verb.add_argument("--as-of", required=True, type=_date, metavar="DATE",
                               help="the night: data before 00:00 UTC of this date, such as 2026-03-03")  # fmt: skip
@@ -157,6 +165,14 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--since", type=_date, metavar="DATE", help="also run the nights from this date on")
         _add_places(verb)
     return parser
+
+
+def _add_assign(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("units", nargs="*", help="ids of units")
+    verb.add_argument("--sql", metavar="DIALECT", help="duckdb, postgres, spark, snowflake, bigquery, ...")
+    verb.add_argument("--table", default="visitors", help="with --sql: the table of the units")
+    verb.add_argument("--unit", default="unit_id", metavar="COLUMN", help="with --sql: the column of their ids")
+    _add_places(verb)
 
 
 def _add_range(verb: argparse.ArgumentParser) -> None:
@@ -204,6 +220,7 @@ def _decides(experiment: definitions.Experiment) -> str:
 
 def _validate(options: argparse.Namespace) -> int:
     problems: list[str] = []
+    found: list[definitions.Experiment] = []
     keys = options.experiment or definitions.experiment_keys(options.experiments)
     if not keys:
         raise DefinitionError(f"{options.experiments}: holds no experiment; put one there, or give --experiments.")
@@ -213,12 +230,30 @@ def _validate(options: argparse.Namespace) -> int:
         except DefinitionError as error:
             problems += [line for line in str(error).splitlines() if line not in problems]
         else:
+            found.append(experiment)
             print(f"{key}: valid; {_decides(experiment)}")
+    problems += _shared_layers(found, options.experiments)
     if not options.experiment:
         problems += _wrong_subscriptions(options.experiments)
     for problem in problems:
         print(problem, file=sys.stderr)
     return FAILED if problems else 0
+
+
+def _shared_layers(experiments: Sequence[definitions.Experiment], folder: str) -> list[str]:
+    """Experiments that enrol at the same time from the same part of a layer."""
+    problems = []
+    for other, one in itertools.combinations(experiments, 2):
+        layers = [e.assignment.layer if e.assignment else None for e in (one, other)]
+        if None in layers or layers[0].name != layers[1].name:
+            continue
+        start, end = max(layer.start for layer in layers), min(layer.end for layer in layers)
+        if start < end and one.starts_on < other.ends_on and other.starts_on < one.ends_on:
+            problems.append(
+                f"{Path(folder) / one.key}.yaml: layer {layers[0].name} is taken from {start:g} to {end:g} by "
+                f"{other.key} as well, which enrols at the same time; give them parts of the layer that do not overlap."
+            )
+    return problems
 
 
 def _wrong_subscriptions(folder: str) -> list[str]:
@@ -247,6 +282,19 @@ def _run(options: argparse.Namespace) -> int:
             day = first + dt.timedelta(days=number)
             night = pipeline.run(experiment, day, warehouse, options.results, metrics, options.accept_incomplete)
             _print_verdicts(night)
+    return 0
+
+
+def _assign(options: argparse.Namespace) -> int:
+    from abtest_lib.assignment import assigned_variant, assignment_sql
+
+    assignment = definitions.load_experiment(options.experiments, options.experiment).assignment
+    if assignment is None:
+        raise DefinitionError(f"{Path(options.experiments) / options.experiment}.yaml has no assignment; give it one.")
+    if options.sql:
+        print(assignment_sql(assignment, options.table, options.unit, options.sql))
+    for unit in options.units:
+        print(f"{unit}\t{assigned_variant(unit, assignment) or '-'}")
     return 0
 
 
@@ -434,6 +482,7 @@ def _print_delivered(recipients: list[str]) -> int:
 
 
 _VERBS = {
+    "assign": _assign,
     "list": _list,
     "validate": _validate,
     "run": _run,

@@ -104,6 +104,7 @@ def read_night(
     counts = [_source_counts(experiment, source, found) for source in experiment.outcomes.values()]
     exposure = _checked_exposure(experiment, as_of, found.units, found.assigned, found.moments, counts, known_by)
     _say_how(exposure, experiment, as_of, caps)
+    exposure |= _otherwise(experiment, found.otherwise)
     said = {"delays": delays, "joins": late, "left_out": found.left_out}
     exposure |= {name: rows for name, rows in said.items() if rows or name == "delays"}
     return NightData(exposure, found.moments, [*asked, *found.readings])
@@ -176,6 +177,8 @@ def recompute_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse
     assigned = () if experiment.counts_everyone else queries.assigned_units(known_by)
     exposure = _checked_exposure(experiment, as_of, queries.units(known_by), assigned, moments, counts, known_by)
     _say_how(exposure, experiment, as_of, caps)
+    if experiment.assignment:
+        exposure |= _otherwise(experiment, queries.assigned_otherwise(experiment.assignment, known_by))
 
     def counted(source: OutcomeSource, lags: list[int], start: dt.date, end: dt.date) -> list[dict]:
         return queries.delays(source, lags, start, end, known_by[source.name])
@@ -251,6 +254,27 @@ def _population(experiment: Experiment, assigned: Sequence[dict]) -> dict:
         found["activation"] = {"metric": activation.name, "title": activation.title, "days": activation.window_days,
                                "assigned": _by_variant(experiment, kept, "units")}  # fmt: skip
     return found
+
+
+def _otherwise(experiment: Experiment, rows: Sequence[dict]) -> dict:
+    """Enrolled units whose variant is not the one that the assignment gives."""
+    if experiment.assignment is None:
+        return {}
+    found: dict[str, Counter] = {name: Counter() for name in experiment.weights}
+    for row in rows:
+        found[row["found"]][row["assigned"]] += row["units"]
+    order = [*experiment.weights, None]
+    return {
+        "assignment": {
+            "checked": {name: counts.total() for name, counts in found.items()},
+            "otherwise": [
+                {"found": name, "assigned": assigned, "units": counts[assigned]}
+                for name, counts in found.items()
+                for assigned in order
+                if assigned != name and counts[assigned]
+            ],
+        }
+    }
 
 
 def _source_counts(experiment: Experiment, source: OutcomeSource, found: state.Found) -> dict:

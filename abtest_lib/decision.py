@@ -120,6 +120,8 @@ def verdict(variant: str, document: dict, crossovers: list[dict], *, smallest_ef
     """
     if not document["sample_ratio"]["healthy"]:
         ratio = document["sample_ratio"]
+        if ratio.get("as_assigned") is False and ratio["pvalue"] >= ratio["alarm_below"]:
+            return _verdict(variant, "invalid", [{"code": "not_as_assigned", "detail": ratio["reason"]}])
         detail = f"p = {ratio['pvalue']:.2g}, alarm below {ratio['alarm_below']:.2g}"
         return _verdict(variant, "invalid", [{"code": "sample_ratio_mismatch", "detail": detail}])
     final, until = document["stage"] == "final", document["experiment"]["decides_on"]

@@ -14,6 +14,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
+from abtest_lib.assignment import NAME, Assignment, Layer
 from abtest_lib.errors import DefinitionError
 from abtest_lib.yaml_fields import CHANNEL, COLUMN, TABLE, Fields, read_mapping
 
@@ -256,6 +257,7 @@ class Experiment:
     night_limit: NightLimit = NightLimit()
     exclusions: dict[str, ExclusionSource] = field(default_factory=dict)
     activation: Metric | None = None
+    assignment: Assignment | None = None
 
     @property
     def treatments(self) -> tuple[str, ...]:
@@ -318,8 +320,8 @@ class Experiment:
     @property
     def sha256(self) -> str:
         """Fingerprint of all that the numbers depend on: not of titles, recipients and what a night waits for."""
-        words = {"title", "hypothesis", "owner", "team", "notify", "alerts", "description", "completeness"}
-        numbers = _without(self.as_json(), {*words, "night_limit"})
+        words = {"title", "hypothesis", "owner", "team", "notify", "alerts", "description"}
+        numbers = _without(self.as_json(), {*words, "completeness", "night_limit", "assignment"})
         return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()
 
     def as_json(self) -> dict:
@@ -519,10 +521,15 @@ def experiment_from_json(document: Mapping) -> Experiment:
         "night_limit": NightLimit(**document.get("night_limit", {})),
         "exclusions": {name: ExclusionSource(**one) for name, one in document.get("exclusions", {}).items()},
         "activation": _metric_from_json(document["activation"]) if document.get("activation") else None,
+        "assignment": _assignment_from_json(document["assignment"]) if document.get("assignment") else None,
     }
     for who in ("notify", "alerts"):
         named[who] = Recipients(tuple(document[who]["email"]), document[who]["slack"])
     return Experiment(**{**document, **named})
+
+
+def _assignment_from_json(document: Mapping) -> Assignment:
+    return Assignment(**{**document, "layer": document["layer"] and Layer(**document["layer"])})
 
 
 def _outcome_from_json(document: Mapping) -> OutcomeSource:
@@ -850,6 +857,7 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
         night_limit=catalogue.night_limit,
         exclusions={name: catalogue.exclusions[name] for name in exclude if name in catalogue.exclusions},
         activation=activation,
+        assignment=_assignment(key, found, weights, units),
     )
     found.close()
     return experiment
@@ -876,6 +884,36 @@ def _counted(found: Fields, catalogue: Catalogue, units: UnitSource | None) -> t
               and one.source in catalogue.outcomes}  # fmt: skip
     what = "a metric of metrics.yaml of kind proportion, without delay_days and not of a table with one row a unit"
     return exclude, shares.get(found.reference("activation", shares, what, required=False))
+
+
+ASSIGNMENT_NAME = (NAME, "a name of letters, digits, '_', '.' and '-', at most 100 of them")
+
+
+def _assignment(key: str, found: Fields, weights: Mapping[str, float], units: UnitSource | None) -> Assignment | None:
+    """How the units got their variants, where that was by ``abtest_lib.assignment``."""
+    if units:
+        found.refuse("assignment", f"is given, but '{units.name}' has one row a unit, which is not compared with it; "
+                                   "leave it out")  # fmt: skip
+        return None
+    given = found.mapping("assignment", required=False)
+    if given is None:
+        return None
+    salt = given.text("salt", form=ASSIGNMENT_NAME, default=key)
+    share = given.fraction("share", default=1.0, above_zero=True)
+    layer = _layer(given.mapping("layer", required=False))
+    weighted = len(weights) > 1 and all(weight > 0 for weight in weights.values())
+    return Assignment(salt, weights, share, layer) if salt and weighted else None
+
+
+def _layer(found: Fields | None) -> Layer | None:
+    if found is None:
+        return None
+    name = found.text("name", form=ASSIGNMENT_NAME)
+    start, end = found.fraction("start", default=0.0), found.fraction("end", default=1.0)
+    if start >= end:
+        found.problem("end", f"is {end:g}; it must be above start, {start:g}")
+        return None
+    return name and Layer(name, start, end)
 
 
 def _exposures(found: Fields, catalogue: Catalogue) -> str | None:

@@ -13,6 +13,7 @@ from functools import lru_cache
 import jinja2
 
 from abtest_lib import resources
+from abtest_lib.assignment import Assignment, sql_names
 from abtest_lib.definitions import (
     AttributeSource,
     Covariate,
@@ -326,6 +327,12 @@ class NightQueries:
         """Exposed units by variant, number of the exclusion that names them, and whether within the dates."""
         names, bound = self._population(known_by, (), ())
         return self._ask(self._experiment.exposures.name, "assigned_units", bound, **names)
+
+    def assigned_otherwise(self, assignment: Assignment, known_by: Mapping) -> list[dict]:
+        """Enrolled units by the variant that the assignment gives and the one that was found."""
+        exposures = self._experiment.exposures
+        return self._ask(exposures.name, "assigned_otherwise", {"known_by": known_by[exposures.name]},
+                         exposures=exposures, exclusions=[], assignment=sql_names(assignment))  # fmt: skip
 
     def moments(self, metrics: Sequence[Metric], known_by: Mapping) -> list[dict]:
         """Moments of metrics that mature together, over matured units; rows of ``moments.parquet``."""

@@ -27,12 +27,18 @@ SPENDING = {  # the horizon is one look, where every function has spent all
 ALL_UNITS_ONLY = "quantiles are read over all units only"
 HARM_ALPHA = 0.05  # of ever calling a guardrail harmful that is not, over all of its reads
 SPLIT_ALPHA = 0.01  # of ever stopping a healthy split, over all nights
+MOST_OTHERWISE = 0.01  # of a variant's units that may have another variant than the assignment gives
 BROKEN_SPLITS = {
     "assigned": "units did not fall into the variants as designed, so no difference can be trusted",
     "excluded": "more units of one variant are excluded than the design says, so what is left depends on the variant",
     "counted": "the units left after exclusion and activation are not split as designed, although those before are, so "
     "what is compared are no equal groups",
 }
+
+NOT_AS_ASSIGNED = (
+    "more than one in a hundred units of a variant have another variant than the assignment gives, so who is in which "
+    "group is not chance"
+)
 
 
 def stage(experiment: Experiment, as_of: dt.date) -> str:
@@ -119,7 +125,26 @@ def sample_ratio(experiment: Experiment, exposure: dict) -> dict:
         document["reason"] = BROKEN_SPLITS[broken if len(splits) > 1 else "assigned"]
         cells = exposure.get("cells", {}) if broken == "counted" else {}
         document["suspects"] = _suspects(cells, experiment.weights, level)
-    return document
+    return document | _as_assigned(exposure, document)
+
+
+def _as_assigned(exposure: dict, document: dict) -> dict:
+    """Whether units have the variants that the assignment gives them, where that is known.
+
+    A unit that was to get the treatment and was shown control, because the treatment failed for it, moves to the other
+    group for a reason, and the sample ratio need not show it.
+    """
+    if "assignment" not in exposure:
+        return {}
+    otherwise = Counter()
+    for row in exposure["assignment"]["otherwise"]:
+        otherwise[row["found"]] += row["units"]
+    checked = exposure["assignment"]["checked"]
+    wrong = [name for name, units in otherwise.items() if units > MOST_OTHERWISE * checked[name]]
+    if not wrong:
+        return {"as_assigned": True}
+    reason = document.get("reason", NOT_AS_ASSIGNED)
+    return {"as_assigned": False, "healthy": False, "reason": reason, "suspects": document.get("suspects", [])}
 
 
 def _splits(exposure: dict) -> dict[str, dict[str, int]]:

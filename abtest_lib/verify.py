@@ -16,7 +16,7 @@ from abtest_lib.warehouse import Warehouse
 KEYS = ("metric", "segment", "value", "variant", "crossover", "exposed_on", "covariate_known")
 COUNTS = ("units", "null_rows", "denominator_null_rows", "n", "capped")
 EXPOSURE = ("units", "crossovers", "cells", "outside_dates", "first_on", "last_on", "known_by", "maturity", "delays",
-            "excluded", "activation")  # fmt: skip
+            "excluded", "activation", "assignment")  # fmt: skip
 # Sums of a few million numbers, added in another order.
 TOLERANCE = 1e-10
 

@@ -351,6 +351,19 @@ class Fields:
             self.problem(key, f"is {value}; it must be above {above:g} and below {below:g}{hint}")
         return value
 
+    def fraction(self, key: str, *, default: float, above_zero: bool = False) -> float:
+        """A number from 0, or from above it, to 1; the default where it is none."""
+        value = self._value(key, False)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.problem(key, f"is {_shown(value)}; it must be a number")
+        elif not 0 <= value <= 1 or (above_zero and value == 0):
+            self.problem(key, f"is {value}; it must be {'above 0 and at most 1' if above_zero else 'from 0 to 1'}")
+        else:
+            return value
+        return default
+
     def date(self, key: str) -> dt.date | None:
         """A calendar date without a time."""
         value = self._value(key, True)

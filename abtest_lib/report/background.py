@@ -50,13 +50,31 @@ def sample_ratio_section(night: Mapping[str, Any]) -> dict[str, Any]:
             f"Chi-squared {statistic:,.2f}, {plural(ratio['df'], 'degree')} of freedom: by chance alone a split at "
             f"least this uneven has probability {chance}; the alarm is below {ratio['alarm_below']:.2g}"
         )
-    note = " ".join((sentence(note), *(_suspect(entry) for entry in ratio.get("suspects", ())[:_SUSPECTS])))
+    said = [*(_suspect(entry) for entry in ratio.get("suspects", ())[:_SUSPECTS]), *_otherwise(night["exposure"])]
+    note = " ".join((sentence(note), *said))
+    word = "✖ not as assigned" if ratio.get("as_assigned") is False else "✖ mismatch"
     return {
-        "heading": "Sample ratio" + _whose(ratio) + ": " + ("✔ healthy" if healthy else "✖ mismatch"),
+        "heading": "Sample ratio" + _whose(ratio) + ": " + ("✔ healthy" if healthy else word),
         "note": note,
         "columns": ["Variant", "Planned", "Expected", "Observed"],
         "rows": rows,
     }
+
+
+def _otherwise(exposure: Mapping[str, Any]) -> list[str]:
+    """Say how many units have another variant than the assignment gives, where that is known."""
+    if not (found := exposure.get("assignment")):
+        return []
+    if not found["otherwise"]:
+        units = plural(sum(found["checked"].values()), "unit has", "units have")
+        return [f"All {units} the variant that the assignment gives."]
+    said = []
+    for row in found["otherwise"]:
+        of = found["checked"][row["found"]]
+        gives = "leaves out" if row["assigned"] is None else f"gives to {clean_name(row['assigned'])}"
+        said.append(f"{plural(row['units'], 'unit')} ({_share(row['units'] / of)}) of {clean_name(row['found'])} are "
+                    f"ones that the assignment {gives}.")  # fmt: skip
+    return said
 
 
 def _whose(ratio: Mapping[str, Any]) -> str:

@@ -199,7 +199,8 @@ def _check(name: str, sign: str, word: str, detail: str, tone: str) -> dict[str,
 def _data_check(verdict: Mapping[str, Any], night: Mapping[str, Any]) -> dict[str, str]:
     if verdict["variant"] not in night["invalid"]:
         return _check("Data quality", "✔", "healthy", "units split as planned", "good")
-    failed = night["sample_ratio"].get("healthy") is not True
+    ratio = night["sample_ratio"]
+    failed = ratio.get("healthy") is not True and ratio.get("as_assigned") is not False
     return _check("Data quality", "✖", "failed", "sample ratio" if failed else "see the reasons", "bad")
 
 

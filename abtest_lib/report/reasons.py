@@ -43,6 +43,8 @@ def reason_text(reason: Mapping[str, Any], verdict: Mapping[str, Any], night: Ma
     code, variant = reason["code"], verdict["variant"]
     if code == "sample_ratio_mismatch":
         return _mismatch(night)
+    if code == "not_as_assigned":
+        return _not_as_assigned(night["exposure"]["assignment"])
     if code == "crossovers_change_result":
         seen = count_text(sum(night["exposure"]["crossovers"].values()))
         return f"{seen} units saw more than one variant, and the result depends on how they are counted."
@@ -80,6 +82,15 @@ def _mismatch(night: Mapping[str, Any]) -> str:
         f"The variants did not get the planned share of {of}: {clean_name(name)} has {gap} than "
         f"the {count_text(ratio['expected'][name])} expected, which chance does not explain."
         + "".join(f" Look first at {suspect_place(entry)}." for entry in ratio.get("suspects", ())[:1])
+    )
+
+
+def _not_as_assigned(found: Mapping[str, Any]) -> str:
+    worst = max(found["otherwise"], key=lambda row: row["units"] / found["checked"][row["found"]])
+    gives = "leaves out" if worst["assigned"] is None else f"gives to {clean_name(worst['assigned'])}"
+    return (
+        f"{plural(worst['units'], 'unit')} of {clean_name(worst['found'])} are ones that the assignment {gives}, so it "
+        "is not chance who is in which group. Look for a treatment that falls back to control where it fails."
     )
 
 

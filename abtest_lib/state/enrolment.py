@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow
 
+from abtest_lib.assignment import sql_names
 from abtest_lib.definitions import AttributeSource, ExclusionSource, Experiment
 from abtest_lib.queries import NightQueries
 from abtest_lib.state.partitions import DAY, Counted, Suspicious, identity, known
@@ -39,12 +41,14 @@ class Cohort:
 class Enrolment:
     """The cohorts of an experiment by day, and the files of the units that were seen in another variant.
 
-    ``assigned`` are rows of ``sql/assigned_units.sql``; none where all exposed units are counted.
+    ``assigned`` are rows of ``sql/assigned_units.sql``, none where all exposed units are counted; ``otherwise`` those
+    of ``sql/assigned_otherwise.sql``, none where no assignment is known.
     """
 
     cohorts: tuple[Cohort, ...]
     crossed: tuple[str, ...]
     assigned: tuple[dict, ...]
+    otherwise: tuple[dict, ...]
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ def enrolment(
         made_of = _activated(store, experiment, units, activations)
     in_cells = _in_cells(store, experiment, made_of, attributes)
     crossings = _crossings(store, made_of, crossed)
-    return Enrolment(tuple(_counted(store, experiment, in_cells, crossings, crossed)), crossed, assigned)
+    cohorts = tuple(_counted(store, experiment, in_cells, crossings, crossed))
+    return Enrolment(cohorts, crossed, assigned, _otherwise(store, experiment, units))
 
 
 def _chain(experiment: Experiment, exposures: Mapping[str, dict], known_by: dt.datetime) -> dict[str, str]:
@@ -156,6 +161,23 @@ def _assigned(store: Store, experiment: Experiment, units: Mapping[str, str], at
     values = {"units": store.paths(units.values()), **_excluded(store, experiment, attributes)}
     rows = store.query("assigned", values, exclusions=list(experiment.exclusions))
     return tuple({**row, "in_dates": experiment.starts_on <= row["day"] < experiment.ends_on} for row in rows)
+
+
+def _otherwise(store: Store, experiment: Experiment, units: Mapping[str, str]) -> tuple[dict, ...]:
+    """Units enrolled by the variant that the assignment gives and the one found, a day worked out once."""
+    if experiment.assignment is None:
+        return ()
+    counts: Counter[tuple[str | None, str]] = Counter()
+    for day, file in units.items():
+        if not str(experiment.starts_on) <= day < str(experiment.ends_on):
+            continue
+        place = f"assigned/{experiment.key}/{key(file, experiment.assignment)}"
+        if (rows := store.read(place)) is None:
+            names = sql_names(experiment.assignment)
+            rows = store.query("assigned_otherwise", {"units": store.paths([file])}, assignment=names)
+            store.write(place, rows)
+        counts.update({(row["assigned"], row["found"]): row["units"] for row in rows})
+    return tuple({"assigned": assigned, "found": found, "units": count} for (assigned, found), count in counts.items())
 
 
 def _excluded(store: Store, experiment: Experiment, attributes: Mapping) -> dict[str, list[str]]:

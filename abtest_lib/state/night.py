@@ -21,6 +21,7 @@ class Found:
 
     units: list[dict] = field(default_factory=list)
     assigned: Sequence[dict] = ()
+    otherwise: Sequence[dict] = ()
     moments: list[dict] = field(default_factory=list)
     events: dict[str, dict[str, dict]] = field(default_factory=dict)
     counts: dict[str, dict[str, dict]] = field(default_factory=dict)
@@ -101,7 +102,7 @@ def read(
     if activation := experiment.activation:
         activations = Activations(found.events[activation.source], known_by[activation.source])
     enrolled = enrolment(store, experiment, exposures, known_by[experiment.exposures.name], attributes, activations)
-    found.cohorts, found.assigned = enrolled.cohorts, enrolled.assigned
+    found.cohorts, found.assigned, found.otherwise = enrolled.cohorts, enrolled.assigned, enrolled.otherwise
     found.units = [{**row, "segment": _attribute(experiment, row["segment"]), "exposed_on": cohort.day,
                     "in_dates": experiment.starts_on <= cohort.day < experiment.counts_until}
                    for cohort in enrolled.cohorts for row in cohort.counts]  # fmt: skip

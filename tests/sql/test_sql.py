@@ -72,6 +72,7 @@ ASK = {
     "assigned_variants": lambda ask, case, e: ask._warehouse.query(
         assignment_sql(assignment(case["assignment"]), "visitors", "unit_id"), {}
     ),
+    "assigned_otherwise": lambda ask, case, e: ask.assigned_otherwise(assignment(case["assignment"]), known(case, e)),
     "load_log_days": lambda ask, case, e: ask.declared(case["source"]),
     "attribute_checks": lambda ask, case, e: [flat(ask.attribute_checks(e.attributes["customers"]))],
     "unit_table_counts": lambda ask, case, e: unit_table(ask, case, e).ask(
@@ -229,5 +230,5 @@ def test_query_returns_the_rows_worked_out_by_hand(folder, engine, tmp_path, req
 
 def test_every_query_has_a_case():
     parts_of_moments = {"exposed_units", "units_in_cells", "unit_cells"}
-    fragments = parts_of_moments | {"unit_events", "bins_of_values"}
+    fragments = parts_of_moments | {"unit_events", "bins_of_values", "assignment"}
     assert {path.parent.name for path in CASES} == {path.stem for path in SQL.glob("*.sql")} - fragments
