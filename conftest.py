@@ -38,6 +38,7 @@ NIGHTLY = (
     "verify",
     "replay",
     "outlook",
+    "plan",
     "slack_calls",
     "slack_posts",
 )

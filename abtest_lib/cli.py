@@ -45,6 +45,11 @@ VERBS = {
     "validate": ("check definitions, without a warehouse",
                  "Reads sources.yaml, metrics.yaml and the experiments (all of them if none is named) and prints every "
                  "problem as FILE:LINE: what is wrong and what it must be."),
+    "plan": ("how many units and days does an experiment need?",
+             "Reads mean, variance and new units a day from the warehouse and says what the smallest effect that matters "
+             "and each guardrail need, and what the planned days can show, by the tests of the night. The past is the "
+             "control of the experiment itself, of another one (--like), or everybody with a row in an outcome source "
+             "(--population). Writes plan.txt, plan.json and plan.png to RESULTS/_plans/EXPERIMENT."),
     "run": ("run a whole night: collect to report",
             "Runs all steps of one night, and with --since also the nights before it. Nothing is sent. A night that is "
             "there already with the same definition and data is written again with the same bytes."),
@@ -155,6 +160,8 @@ def _parser() -> argparse.ArgumentParser:
             which.add_argument("--team", help="only this team; all teams unless given")
             which.add_argument("--no-team", action="store_true", help="only the experiments without a team")
             verb.add_argument("--deliver", action="store_true", help="also send it to those who subscribe to it")
+        if name == "plan":
+            _add_plan(verb)
         if name in ("run", "collect", "outcomes_ready"):
             verb.add_argument("--accept-incomplete", action="append", default=[], metavar="SOURCE",
                               help="analyse although this source's last day is not whole; recorded")  # fmt: skip
@@ -173,6 +180,14 @@ def _add_assign(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--table", default="visitors", help="with --sql: the table of the units")
     verb.add_argument("--unit", default="unit_id", metavar="COLUMN", help="with --sql: the column of their ids")
     _add_places(verb)
+
+
+def _add_plan(verb: argparse.ArgumentParser) -> None:
+    past = verb.add_mutually_exclusive_group()
+    past.add_argument("--population", metavar="SOURCE", help="an outcome source: everybody with a row in it")
+    past.add_argument("--like", metavar="EXPERIMENT", help="another experiment: its control")
+    verb.add_argument("--share", type=float, default=1.0, help="part of the units that is let in; default: 1")
+    verb.add_argument("--power", type=float, default=0.8, help="wanted of each comparison; default: 0.8")
 
 
 def _add_range(verb: argparse.ArgumentParser) -> None:
@@ -295,6 +310,23 @@ def _assign(options: argparse.Namespace) -> int:
         print(assignment_sql(assignment, options.table, options.unit, options.sql))
     for unit in options.units:
         print(f"{unit}\t{assigned_variant(unit, assignment) or '-'}")
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from abtest_lib.plan import plan
+    from abtest_lib.report import plan as printed
+
+    experiment = definitions.load_experiment(options.experiments, options.experiment)
+    like = options.like and definitions.load_experiment(options.experiments, options.like)
+    past = {"population": options.population, "like": like, "share": options.share, "power": options.power}
+    with _warehouse(options) as warehouse:
+        found = plan(experiment, options.as_of, warehouse, **past)
+    folder, said = Path(options.results) / "_plans" / experiment.key, printed.plan_text(found)
+    results.write_bytes(folder / "plan.txt", said.encode())
+    results.write_json(folder / "plan.json", printed.plan_document(found))
+    results.write_bytes(folder / "plan.png", printed.plan_chart(found))
+    print(f"{said}\n  {folder / 'plan.png'}")
     return 0
 
 
@@ -486,6 +518,7 @@ _VERBS = {
     "list": _list,
     "validate": _validate,
     "run": _run,
+    "plan": _plan,
     "outcomes_ready": _outcomes_ready,
     "collect": _collect,
     "deliver_email": _deliver_email,

@@ -173,7 +173,7 @@ def recompute_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse
     for source in experiment.outcomes.values():
         rows = queries.outcome_checks(source, [], known_by[source.name])
         counts.append({"source": source.name, "rows": rows["outcomes"], "rows_without_unit": rows["null_units"]})
-    moments = [row for group in maturing_together(experiment) for row in queries.moments(group, known_by)]
+    moments = _raw_moments(experiment, queries, known_by)
     assigned = () if experiment.counts_everyone else queries.assigned_units(known_by)
     exposure = _checked_exposure(experiment, as_of, queries.units(known_by), assigned, moments, counts, known_by)
     _say_how(exposure, experiment, as_of, caps)
@@ -184,6 +184,48 @@ def recompute_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse
         return queries.delays(source, lags, start, end, known_by[source.name])
 
     return NightData(exposure | {"delays": _delays(experiment, as_of, counted)}, moments, [])
+
+
+def read_past(experiment: Experiment, as_of: dt.date, warehouse: Warehouse) -> tuple[list[dict], list[dict]]:
+    """Read units and moments of past days that are no night, from the raw tables; nothing is kept.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Its exposures may be events of anybody (``ExposureSource`` without an experiment).
+    as_of : date
+        Data before 00:00 UTC of this date is read.
+    warehouse : Warehouse
+        Open for reading.
+
+    Returns
+    -------
+    tuple of two lists of dict
+        Rows of ``units.sql`` and of ``moments.parquet``.
+
+    Raises
+    ------
+    DataError
+        With every broken promise that was found.
+
+    Examples
+    --------
+    >>> units, moments = read_past(experiment, dt.date(2026, 3, 3), warehouse)
+    >>> sum(row["units"] for row in whole(units) if row["in_dates"])
+    42000
+    """
+    queries = NightQueries(experiment, as_of, warehouse)
+    known_by = _known_by(experiment, as_of, queries)
+    problems = [*_outcome_problems(experiment, queries, known_by), *_attribute_problems(experiment, queries)]
+    _refuse(experiment, as_of, problems)
+    experiment = with_caps(experiment, fixed_caps(experiment, queries)[0])
+    moments = _raw_moments(experiment, queries, known_by)
+    _refuse(experiment, as_of, [p for metric in experiment.metrics.values() for p in _null_problems(metric, moments)])
+    return queries.units(known_by), moments
+
+
+def _raw_moments(experiment: Experiment, queries: NightQueries, known_by: Mapping[str, dt.datetime]) -> list[dict]:
+    return [row for group in maturing_together(experiment) for row in queries.moments(group, known_by)]
 
 
 def _unit_table_night(experiment: Experiment, as_of: dt.date, warehouse: Warehouse) -> NightData:

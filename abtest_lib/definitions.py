@@ -26,13 +26,13 @@ LOOKS = ("horizon", "obrien_fleming", "pocock")
 
 @dataclass(frozen=True)
 class ExposureSource:
-    """A table with one row each time a unit saw a variant."""
+    """A table with one row each time a unit saw a variant; a plan has one of events without experiment and variant."""
 
     name: str
     table: str
-    experiment: str
+    experiment: str | None
     unit: str
-    variant: str
+    variant: str | None
     exposed_at: str
     loaded_at: str | None
     look_back_days: int = 0
