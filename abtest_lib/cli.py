@@ -46,10 +46,10 @@ VERBS = {
                  "Reads sources.yaml, metrics.yaml and the experiments (all of them if none is named) and prints every "
                  "problem as FILE:LINE: what is wrong and what it must be."),
     "plan": ("how many units and days does an experiment need?",
-             "Reads mean, variance and new units a day from the warehouse and says what the smallest effect that matters "
-             "and each guardrail need, and what the planned days can show, by the tests of the night. The past is the "
-             "control of the experiment itself, of another one (--like), or everybody with a row in an outcome source "
-             "(--population). Writes plan.txt, plan.json and plan.png to RESULTS/_plans/EXPERIMENT."),
+             "Reads mean, variance and new units a day from the warehouse, and says what the smallest effect that "
+             "matters and each guardrail need, and what the planned days can show, by the tests of the night. The past "
+             "is the control of the experiment itself, of another one (--like), or everybody with a row in an outcome "
+             "source (--population). Writes plan.txt, plan.json and plan.png to RESULTS/_plans/EXPERIMENT."),
     "run": ("run a whole night: collect to report",
             "Runs all steps of one night, and with --since also the nights before it. Nothing is sent. A night that is "
             "there already with the same definition and data is written again with the same bytes."),
