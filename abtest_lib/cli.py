@@ -170,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
                               help="read the experiment's sources anew: rows were changed in place")  # fmt: skip
         if name == "run":
             verb.add_argument("--since", type=_date, metavar="DATE", help="also run the nights from this date on")
+            _add_reason(verb)
         _add_places(verb)
     return parser
 
@@ -194,7 +195,13 @@ def _add_range(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--from", dest="since", type=_date, metavar="DATE", help="the first night; default: all")
     verb.add_argument("--to", dest="until", type=_date, metavar="DATE", help="the last night; default: all")
     verb.add_argument("--write", action="store_true", help="write the reports anew")
+    _add_reason(verb)
     _add_places(verb)
+
+
+def _add_reason(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--reason", metavar="TEXT",
+                      help="why; kept in published.jsonl of each night that gets another revision")  # fmt: skip
 
 
 def _add_places(verb: argparse.ArgumentParser) -> None:
@@ -295,7 +302,8 @@ def _run(options: argparse.Namespace) -> int:
         _reread(options, experiment, warehouse)
         for number in range((options.as_of - first).days + 1):
             day = first + dt.timedelta(days=number)
-            night = pipeline.run(experiment, day, warehouse, options.results, metrics, options.accept_incomplete)
+            accepted, reason = options.accept_incomplete, options.reason
+            night = pipeline.run(experiment, day, warehouse, options.results, metrics, accepted, reason)
             _print_verdicts(night)
     return 0
 
@@ -483,9 +491,14 @@ def _replay(options: argparse.Namespace) -> int:
     if not Path(options.results, options.experiment).is_dir():
         definitions.load_experiment(options.experiments, options.experiment)  # an unknown key gets its own message
         raise FileNotFoundError(f"{options.experiment}: {options.results} holds no night of it; run one first.")
-    again = replay.rewrite if options.write else replay.replay
+    if options.reason and not options.write:
+        raise ValueError("--reason says why nights are published anew; give it together with --write.")
+    chosen = {"since": options.since, "until": options.until}
+    again = replay.replay(options.experiment, options.results, **chosen)
+    if options.write:
+        again = replay.rewrite(options.experiment, options.results, **chosen, reason=options.reason)
     status = 0
-    for one in again(options.experiment, options.results, since=options.since, until=options.until):
+    for one in again:
         print(f"{options.experiment}, {one.line}")
         status = FAILED if one.problem or (one.moved and not options.write) else status
     return status

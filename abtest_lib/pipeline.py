@@ -184,6 +184,47 @@ def collect(
     >>> sorted(path.name for path in collected.iterdir())
     ['definition.json', 'exposure.json', 'moments.parquet']
     """
+    night, readings = collect_into(
+        Path(results_folder), experiment, as_of, warehouse, results_folder, catalogue, accepted
+    )
+    _note_cost(night, readings)
+    return results.point(night, results.COLLECTED)
+
+
+def collect_into(
+    folder: Path,
+    experiment: Experiment,
+    as_of: dt.date,
+    warehouse: Warehouse,
+    results_folder: Path | str,
+    catalogue: Iterable[Metric] = (),
+    accepted: Collection[str] = (),
+) -> tuple[Path, Sequence[Reading]]:
+    """Do as ``collect`` does, in a folder that need not be the store of results.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the revision is laid down, as ``<folder>/<experiment>/<as_of>/<revision>``.
+    experiment, as_of, warehouse, results_folder, catalogue, accepted
+        As for ``collect``; what nights keep is read and kept below ``results_folder``.
+
+    Returns
+    -------
+    Path and sequence of Reading
+        The revision's folder, to which no pointer leads, and what was read of the warehouse.
+
+    Raises
+    ------
+    DataError, ValueError
+        As ``collect``.
+
+    Examples
+    --------
+    >>> aside, _ = collect_into(results_folder / "x", experiment, dt.date(2026, 3, 3), warehouse, results_folder)
+    >>> aside.name == night.name
+    True
+    """
     from abtest_lib.collection import read_night
     from abtest_lib.completeness import join_findings
 
@@ -199,14 +240,13 @@ def collect(
     exposure = json.dumps(read.exposure, sort_keys=True).encode()
     moments = _parquet(read.moments)
     revision = results.revision_name(__version__.encode(), str(as_of).encode(), definition, exposure, moments)
-    night = Path(results_folder) / experiment.key / as_of.isoformat() / revision
+    night = folder / experiment.key / as_of.isoformat() / revision
     results.write_json(night / "definition.json", experiment.as_json())
     results.write_json(night / "exposure.json", read.exposure)
     results.write_bytes(night / "moments.parquet", moments)
-    _note_cost(night, read.readings)
     log.info("%s, %s: exposed %s; mature %s", experiment.key, as_of, read.exposure["units"],
              {row["metric"]: sum(row["matured"].values()) for row in read.exposure["maturity"]})  # fmt: skip
-    return results.point(night, results.COLLECTED)
+    return night, read.readings
 
 
 def sample_ratio(night: Path) -> Path:
@@ -267,7 +307,7 @@ def significance(night: Path) -> Path:
     """
     from abtest_lib import cells, readings
 
-    experiment, found = _as_read(night), _moments(night)
+    experiment, found = as_read(night), _moments(night)
     rows = cells.whole_rows(found, experiment)
     return _write(night, "significance", readings.significance(experiment, as_of(night), rows))
 
@@ -371,13 +411,16 @@ def decide(night: Path) -> Path:
     return results.write_json(night / "results.json", document)
 
 
-def report(night: Path) -> Path:
+def report(night: Path, reason: str | None = None) -> Path:
     """Write the report in all its forms and make this revision the night's current one.
 
     Parameters
     ----------
     night : Path
         The revision's folder.
+    reason : str, optional
+        Why somebody asked for this revision. It stands in ``published.jsonl`` and not in the report, whose bytes follow
+        from what was read: the same night may be run for another reason.
 
     Returns
     -------
@@ -397,7 +440,7 @@ def report(night: Path) -> Path:
     from abtest_lib.report import write
 
     path = write(night, results.read_json(night / "results.json"), results.history(night))
-    results.point(night, results.CURRENT)
+    results.publish(night, reason)
     return path
 
 
@@ -408,6 +451,7 @@ def run(
     results_folder: Path | str,
     catalogue: Iterable[Metric] = (),
     accepted: Collection[str] = (),
+    reason: str | None = None,
 ) -> Path:
     """Run all steps of one night, the same as the DAG's tasks one after the other, without delivery.
 
@@ -425,6 +469,8 @@ def run(
         As for ``collect``.
     accepted : collection of str, optional
         As for ``collect``.
+    reason : str, optional
+        As for ``report``.
 
     Returns
     -------
@@ -443,15 +489,41 @@ def run(
     'ship'
     """
     night = collect(experiment, as_of, warehouse, results_folder, catalogue, accepted)
+    analyse(night)
+    report(night, reason)
+    return night
+
+
+def analyse(night: Path) -> Path:
+    """Run the steps from the sample ratio to the verdict.
+
+    Parameters
+    ----------
+    night : Path
+        The revision's folder.
+
+    Returns
+    -------
+    Path
+        ``results.json``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If ``collect`` has not run.
+
+    Examples
+    --------
+    >>> analyse(night).name
+    'results.json'
+    """
     sample_ratio(night)
     for step in (significance, segments, guardrails):
         try:
             step(night)
         except Withheld:
             continue  # decide and report say why there are no effects
-    decide(night)
-    report(night)
-    return night
+    return decide(night)
 
 
 def definition(night: Path) -> Experiment:
@@ -478,6 +550,33 @@ def definition(night: Path) -> Experiment:
     'one_page_checkout'
     """
     return experiment_from_json(_read(night, "definition"))
+
+
+def as_read(night: Path) -> Experiment:
+    """Read the definition of a night without the metrics that it left out.
+
+    Parameters
+    ----------
+    night : Path
+        The revision's folder.
+
+    Returns
+    -------
+    Experiment
+        As ``definition``, within what the night was allowed to read.
+
+    Raises
+    ------
+    FileNotFoundError
+        If ``collect`` has not run.
+
+    Examples
+    --------
+    >>> as_read(night) == definition(night)
+    True
+    """
+    left_out = _read(night, "exposure").get("left_out", ())
+    return without(definition(night), {one["metric"] for one in left_out})
 
 
 def as_of(night: Path) -> dt.date:
@@ -520,12 +619,6 @@ def _note_cost(night: Path, readings: Sequence[Reading]) -> None:
     line = {"revision": night.name, "collected": [asdict(reading) for reading in readings]}
     with open(night.parent / "cost.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
-
-
-def _as_read(night: Path) -> Experiment:
-    """The definition without the metrics that the night left out."""
-    left_out = _read(night, "exposure").get("left_out", ())
-    return without(definition(night), {one["metric"] for one in left_out})
 
 
 def _read(night: Path, name: str):

@@ -87,7 +87,12 @@ def replay(
 
 
 def rewrite(
-    key: str, results_folder: Path | str, *, since: dt.date | None = None, until: dt.date | None = None
+    key: str,
+    results_folder: Path | str,
+    *,
+    since: dt.date | None = None,
+    until: dt.date | None = None,
+    reason: str | None = None,
 ) -> Iterator[Replayed]:
     """Compute published nights again and write their reports anew; nothing is sent.
 
@@ -103,6 +108,8 @@ def rewrite(
         The folder of all results.
     since, until : date, optional
         The first and the last night; all unless given.
+    reason : str, optional
+        Why the nights that moved are published anew.
 
     Yields
     ------
@@ -133,7 +140,7 @@ def rewrite(
         document = results.read_json(target / "results.json")
         if not compared.problem:
             write(target, document, history)
-            _publish(target, found)
+            _publish(target, found, reason)
             compared = replace(compared, written=target)
         history.append(document)
         yield compared
@@ -204,26 +211,27 @@ def _documents(night: Path) -> dict[str, Any]:
     documents: dict[str, Any] = {"sample_ratio": ratio}
     if ratio["healthy"]:
         found = cells.read_cells(night / "moments.parquet")
-        whole = cells.whole_rows(found, experiment)
+        kept = pipeline.as_read(night)
+        whole = cells.whole_rows(found, kept)
         by_segment = readings.segments(experiment, day, cells.segment_rows(found, experiment))
-        documents["significance"] = readings.significance(experiment, day, whole)
+        documents["significance"] = readings.significance(kept, day, whole)
         documents["segments"] = {
             "segments": by_segment, "heterogeneity": readings.heterogeneity(experiment, day, by_segment)
         }  # fmt: skip
-        documents["guardrails"] = readings.guardrails(experiment, day, whole)
+        documents["guardrails"] = readings.guardrails(kept, day, whole)
     read = {name: document for name, document in documents.items() if name != "sample_ratio"}
     document = decision.results_document(experiment, day, night.name, exposure, ratio, read)
     return {**documents, "results": json.loads(json.dumps(document, allow_nan=False))}
 
 
-def _publish(target: Path, before: Path) -> None:
+def _publish(target: Path, before: Path, reason: str | None) -> None:
     """Make a whole revision the current one, and the collected one where that is the one it came from."""
     if (
         results.night_folder(before.parents[2], before.parents[1].name, pipeline.as_of(before), results.COLLECTED)
         == before
     ):
         results.point(target, results.COLLECTED)
-    results.point(target, results.CURRENT)
+    results.publish(target, reason)
 
 
 def _new_revision(night: Path, documents: Mapping[str, Any]) -> Path:

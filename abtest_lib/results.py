@@ -6,14 +6,16 @@ same bytes to the same place, and two runs at once cannot harm each other.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
 from pathlib import Path
 
-CURRENT, COLLECTED = "current", "collected"
+CURRENT, COLLECTED, PUBLISHED = "current", "collected", "published.jsonl"
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
@@ -168,10 +170,8 @@ def night_folder(results: Path | str, key: str, as_of: dt.date, pointer: str = C
     True
     """
     night = Path(results) / key / as_of.isoformat()
-    try:
-        return night / (night / pointer).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return None
+    name = _pointed(night, pointer)
+    return None if name is None else night / name
 
 
 def point(night: Path, pointer: str) -> Path:
@@ -205,6 +205,96 @@ def point(night: Path, pointer: str) -> Path:
     return night
 
 
+def publish(night: Path, reason: str | None = None) -> Path:
+    """Make a whole revision the current one of its night, and note which one it replaces and why.
+
+    Parameters
+    ----------
+    night : Path
+        A revision's folder.
+    reason : str, optional
+        Why somebody asked for it; a usual night has none.
+
+    Returns
+    -------
+    Path
+        The revision's folder.
+
+    Raises
+    ------
+    OSError
+        If the store cannot be written.
+
+    Notes
+    -----
+    The line is written before the pointer moves, both under a lock. A process that dies in between leaves a line of a
+    revision that nobody saw: its next try finds the line and adds none, and ``publications`` leaves it out until then.
+
+    Examples
+    --------
+    >>> night = Path(tempfile.mkdtemp()) / "new_ranker" / "2026-03-09" / "3f2a"
+    >>> [publish(night).name for _ in range(2)]
+    ['3f2a', '3f2a']
+    >>> publications(night.parent)
+    [{'revision': '3f2a', 'replaces': None, 'reason': None}]
+    """
+    night.parent.mkdir(parents=True, exist_ok=True)
+    with open(night.parent / PUBLISHED, "a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # the system releases it when the process ends, however it ends
+        before = _pointed(night.parent, CURRENT)
+        if before == night.name:
+            return night
+        said = {"revision": night.name, "replaces": before, "reason": " ".join((reason or "").split()) or None}
+        file.seek(0)
+        lines = file.read()
+        if _lines(lines)[-1:] != [said]:
+            cut_off = b"\n" if lines and not lines.endswith(b"\n") else b""
+            os.write(file.fileno(), cut_off + json.dumps(said).encode() + b"\n")
+            os.fsync(file.fileno())
+        return point(night, CURRENT)
+
+
+def publications(folder: Path) -> list[dict]:
+    """Which revisions of a night were published, in order, and why?
+
+    Parameters
+    ----------
+    folder : Path
+        Of a night, ``<results>/<experiment>/<as_of>``.
+
+    Returns
+    -------
+    list of dict
+        ``revision``, the one that it ``replaces`` (None for the first) and the ``reason`` (None for a usual night).
+
+    Raises
+    ------
+    OSError
+        If the store cannot be read.
+
+    Examples
+    --------
+    >>> publications(Path(tempfile.mkdtemp()))
+    []
+    """
+    try:
+        found = _lines((folder / PUBLISHED).read_bytes())
+    except FileNotFoundError:
+        return []
+    # What came after a line tells whether its revision was current: a try that died is replaced by nobody.
+    after = [*(line["replaces"] for line in found[1:]), _pointed(folder, CURRENT)]
+    return [line for line, next_before in zip(found, after, strict=True) if line["revision"] == next_before]
+
+
+def _lines(content: bytes) -> list[dict]:
+    """The lines that are whole: one that was cut off by a full disk is no JSON."""
+    found = []
+    for line in content.splitlines():
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return [line for line in found if isinstance(line, dict) and {"revision", "replaces", "reason"} <= set(line)]
+
+
 def history(night: Path) -> list[dict]:
     """Read the published results of the nights before one, oldest first.
 
@@ -232,6 +322,13 @@ def history(night: Path) -> list[dict]:
     nights = sorted(day for path in experiment.glob("????-??-??") if (day := _day(path)) and day < as_of)
     folders = (night_folder(experiment.parent, experiment.name, day) for day in nights)
     return [read_json(folder / "results.json") for folder in folders if folder]
+
+
+def _pointed(folder: Path, pointer: str) -> str | None:
+    try:
+        return (folder / pointer).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
 
 
 def _day(path: Path) -> dt.date | None:

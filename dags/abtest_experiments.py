@@ -33,9 +33,10 @@ else is tried three times.
 
 Run a past night again
 ----------------------
-Trigger, *Backfill*, pick the first and last *day of data*. A backfill writes beside what is there and publishes
-nothing, unless ``deliver`` is ticked in the form. Manual runs are refused: one at an odd hour would analyse another
-day than it says. Cancel a backfill only to drop its nights: a run that is cleared after a cancel never starts.
+Trigger, *Backfill*, pick the first and last *day of data*. A backfill writes beside what is there and sends nothing,
+unless ``deliver`` is ticked in the form; its ``reason`` is kept beside each new revision. Which verdicts it would
+change, ``abtest_adhoc`` says before. Manual runs are refused: one at an odd hour would analyse another day than it
+says. Cancel a backfill only to drop its nights: a run that is cleared after a cancel never starts.
 
 Settings
 --------
@@ -61,7 +62,7 @@ from abtest_connections import (
     warehouse_url,
 )
 from abtest_sensors import OutcomesReadySensor
-from abtest_tasks import ACCEPT_INCOMPLETE, ACCEPTED, AS_OF, DELIVER, EVERY_TASK, skip_unless_delivered
+from abtest_tasks import ACCEPT_INCOMPLETE, ACCEPTED, AS_OF, DELIVER, EVERY_TASK, REASON, skip_unless_delivered
 from airflow.sdk import (
     DAG,
     CronDataIntervalTimetable,
@@ -133,7 +134,7 @@ def decide(key: str, as_of: str, night: str) -> str:
 
 @task
 def report(key: str, as_of: str, night: str) -> str:
-    return _analyse("report", key, as_of, night)
+    return _analyse("report", key, as_of, night, get_current_context()["params"]["reason"])
 
 
 @task
@@ -195,14 +196,14 @@ def alert_owner(key: str, as_of: str) -> list[str]:
     )
 
 
-def _analyse(step: str, key: str, as_of: str, night: str) -> str:
+def _analyse(step: str, key: str, as_of: str, night: str, *given: str | None) -> str:
     from pathlib import Path
 
     from abtest_lib import pipeline
 
     with _night_step(step, key, as_of):
         try:
-            return str(getattr(pipeline, step)(Path(night)))
+            return str(getattr(pipeline, step)(Path(night), *given))
         except pipeline.Withheld as reason:
             raise AirflowSkipException(str(reason)) from None
 
@@ -231,7 +232,7 @@ def _experiment_dag(experiment: Experiment) -> DAG:
         end_date=_midnight(experiment.decides_on) - dt.timedelta(days=1),
         default_args={**EVERY_TASK, "owner": experiment.owner},
         tags=_tags(experiment.team, experiment.owner),
-        params={"deliver": DELIVER, "accept_incomplete": ACCEPT_INCOMPLETE},
+        params={"deliver": DELIVER, "accept_incomplete": ACCEPT_INCOMPLETE, "reason": REASON},
         schedule=CronDataIntervalTimetable("0 0 * * *", "UTC"),
         **NIGHTLY,
     ) as dag:

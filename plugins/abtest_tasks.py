@@ -42,6 +42,15 @@ ACCEPT_INCOMPLETE = Param(
     description_md="Backfills only: outcome sources that are taken as they are, although their last day is not whole. "
     "The report says so. A day that is missing altogether is waited for all the same.",
 )
+REASON = Param(
+    None,
+    type=["null", "string"],
+    minLength=10,
+    maxLength=500,
+    title="Reason",
+    description_md="Backfills only: why these nights are run again. Kept in `published.jsonl`, with each revision that "
+    "becomes the current one.",
+)
 ACCEPTED = "{{ params.accept_incomplete | join(',') }}"
 
 

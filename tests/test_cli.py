@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_shop import AS_OF, KEY, Shop
 
-from abtest_lib import cli
+from abtest_lib import cli, results
 from demo.receivers import MailReceiver, SlackReceiver
 
 NIGHT = ["--as-of", str(AS_OF)]
@@ -195,6 +195,25 @@ def test_run_since_runs_every_night_up_to_the_last(shop, abtest):
     assert status == 0
     assert [line.split(":")[0] for line in out[::2]] == [f"checkout, 2026-02-0{day}" for day in (6, 7, 8)]
     assert "treatment: keep_running until 2026-02-08 (immature)" in out[0]
+
+
+def test_reason_is_kept_with_the_revision_that_it_is_for(shop, abtest):
+    abtest("run", KEY, *NIGHT)
+    first = shop.current()
+    shop.change("DELETE FROM purchases WHERE unit_id = 'u1'",
+                "UPDATE load_log SET loaded_at = loaded_at + INTERVAL 1 HOUR")  # fmt: skip
+    assert abtest("run", KEY, *NIGHT, "--reread", "--reason", "u1 is a test account")[0] == 0
+    assert shop.current() != first
+    assert results.publications(first.parent) == [
+        {"revision": first.name, "replaces": None, "reason": None},
+        {"revision": shop.current().name, "replaces": first.name, "reason": "u1 is a test account"},
+    ]
+
+
+def test_reason_without_writing_is_refused(abtest):
+    abtest("run", KEY, *NIGHT)
+    assert abtest("replay", KEY, "--reason", "a correction of the method") == (
+        1, [], ["abtest: --reason says why nights are published anew; give it together with --write."])  # fmt: skip
 
 
 def test_run_since_a_later_night_is_refused(abtest):

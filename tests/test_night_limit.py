@@ -9,6 +9,7 @@ from small_shop import AS_OF, KEY, Shop
 from abtest_lib import results
 from abtest_lib.definitions import NightLimit, load_catalogue
 from abtest_lib.errors import DataError, DefinitionError
+from abtest_lib.replay import replay
 from abtest_lib.state.limits import left_out
 from abtest_lib.state.store import readings
 
@@ -65,6 +66,21 @@ def test_a_night_at_its_limit_says_what_it_left_out_and_decides(shop):
     assert document["verdicts"][0]["verdict"] == "ship"
     said = " ".join((night / "report.txt").read_text().split())
     assert "Page loads was left out: the night would have read about" in said
+
+
+def test_a_night_at_its_limit_is_replayed_the_same_to_the_digit(shop):
+    shop.change("INSERT INTO page_loads SELECT 'x' || i, TIMESTAMP '2026-02-03 10:00', TIMESTAMP '2026-02-03 11:00', "
+                "100 FROM range(30000) AS r (i)")  # fmt: skip
+    shop.redefine("sources", "load_log:", "night_limit: {megabytes: 1}\nload_log:")
+    shop.run()
+    (one,) = replay(KEY, shop.results)
+    assert (one.moved, one.problem) == ((), "")
+
+
+def test_a_night_that_reads_nothing_more_leaves_nothing_out_and_is_not_refused(shop):
+    # As when a night is run again, after reading more than was foreseen.
+    read = {"as_of": str(AS_OF), "source": "page_loads", "rows": 1000, "bytes": 2e9, "seconds": 9.0}
+    assert left_out(limited(shop, megabytes=100), AS_OF, {"purchases": 0, "page_loads": 0}, [read]) == []
 
 
 def test_a_limit_that_is_none_is_refused(shop):

@@ -165,6 +165,16 @@ def test_moved_night_is_published_beside_the_old_one_and_says_so(shop):
     assert not any(one.moved for one in replayed(shop))
 
 
+def test_moved_night_keeps_the_reason(shop):
+    old = publish_another_number(shop)
+    (_, one, _) = rewritten(shop, reason="the fault in relative effects is mended")
+    assert results.publications(old.parent) == [
+        {"revision": old.name, "replaces": None, "reason": None},
+        {"revision": one.written.name, "replaces": old.name, "reason": "the fault in relative effects is mended"},
+    ]
+    assert len(results.publications(shop.current(NIGHTS[0]).parent)) == 1
+
+
 def test_new_revision_of_another_version_says_which(shop):
     old = publish_another_number(shop)
     edit(old, "results", lambda document: document.update(abtest_version="0.0.9"))

@@ -1,7 +1,9 @@
 """The store of results: whole files only, revisions beside each other."""
 
 import datetime as dt
+import json
 import math
+import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -118,3 +120,71 @@ def test_history_leaves_out_what_was_never_published_and_what_is_no_night(tmp_pa
     (tmp_path / "new_ranker" / "2026-02-30").mkdir()
     (tmp_path / "new_ranker" / "abcd-ef-gh").mkdir()
     assert results.history(night) == []
+
+
+def lines(night):
+    return (night.parent / results.PUBLISHED).read_text().splitlines()
+
+
+def test_each_change_of_the_current_revision_is_a_line_with_its_reason(night):
+    other = night.with_name("77b0")
+    results.publish(night)
+    results.publish(night, "a rerun that changed nothing")
+    results.publish(other, "refunds were\ncounted twice")
+    results.publish(night, "they were not")
+    assert results.publications(night.parent) == [
+        {"revision": "3f2a", "replaces": None, "reason": None},
+        {"revision": "77b0", "replaces": "3f2a", "reason": "refunds were counted twice"},
+        {"revision": "3f2a", "replaces": "77b0", "reason": "they were not"},
+    ]
+    assert len(lines(night)) == 3
+
+
+def test_publishing_that_was_killed_before_the_pointer_moved_is_finished_without_a_second_line(night, monkeypatch):
+    results.publish(night)
+    other = night.with_name("77b0")
+    with monkeypatch.context() as killed:
+        killed.setattr(results.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            results.publish(other, "repaired")
+    assert results.night_folder(night.parents[2], "new_ranker", AS_OF) == night
+    assert [line["revision"] for line in results.publications(night.parent)] == ["3f2a"]
+    assert len(lines(night)) == 2
+    results.publish(other, "repaired")
+    assert [line["revision"] for line in results.publications(night.parent)] == ["3f2a", "77b0"]
+    assert len(lines(night)) == 2
+
+
+def test_publishing_that_was_killed_and_never_finished_is_not_listed(night):
+    results.publish(night)
+    with open(night.parent / results.PUBLISHED, "a") as file:
+        file.write(json.dumps({"revision": "dead", "replaces": "3f2a", "reason": None}) + "\n")
+    results.publish(night.with_name("77b0"))
+    assert [line["revision"] for line in results.publications(night.parent)] == ["3f2a", "77b0"]
+
+
+def test_line_that_a_full_disk_cut_off_spoils_no_other(night):
+    results.publish(night)
+    with open(night.parent / results.PUBLISHED, "a") as file:
+        file.write('{"revision": "77')
+    results.publish(night.with_name("77b0"), "again")
+    assert [line["reason"] for line in results.publications(night.parent)] == [None, "again"]
+
+
+def publish_at_once(night, barrier):
+    for number in range(20):
+        barrier.wait(timeout=60)
+        results.publish(night.with_name(f"{number:04d}"), "both")
+
+
+def test_two_that_publish_the_same_at_once_write_one_line(night):
+    start = multiprocessing.get_context("spawn")
+    barrier = start.Barrier(2)
+    both = [start.Process(target=publish_at_once, args=(night, barrier)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(timeout=120)
+    assert [process.exitcode for process in both] == [0, 0]
+    names = [line["revision"] for line in results.publications(night.parent)]
+    assert (names, len(lines(night))) == ([f"{number:04d}" for number in range(20)], 20)

@@ -50,7 +50,7 @@ def left_out(experiment: Experiment, as_of: dt.date, rows: Mapping[str, int], re
         spent = sum(row[unit] for row in read if row["as_of"] == str(as_of))
         cost = {source: count * _each(source, unit, read) for source, count in rows.items()}
         candidates = [name for name in reversed(experiment.secondary) if name not in {one["metric"] for one in found}]
-        while spent + (needed := sum(cost[source] for source in _sources(experiment, found))) > most:
+        while (needed := sum(cost[source] for source in _sources(experiment, found))) and spent + needed > most:
             if not candidates:
                 raise DataError(
                     f"{experiment.key}, {as_of}: night_limit is {_words(most, unit)} and {_words(spent, unit)} have "

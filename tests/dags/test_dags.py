@@ -88,7 +88,11 @@ def test_every_task_is_retried_except_after_errors_that_would_come_again(mixed):
 
 
 def test_a_backfill_delivers_nothing_unless_asked(mixed):
-    assert mixed["dags"]["abtest__checkout"]["params"] == {"deliver": False, "accept_incomplete": []}
+    assert mixed["dags"]["abtest__checkout"]["params"] == {
+        "deliver": False,
+        "accept_incomplete": [],
+        "reason": None,
+    }
 
 
 def test_documentation_shows_the_analysts_words_as_text(mixed):
