@@ -37,6 +37,7 @@ NIGHTLY = (
     "totals",
     "verify",
     "replay",
+    "preview",
     "outlook",
     "plan",
     "slack_calls",

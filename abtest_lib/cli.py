@@ -26,6 +26,7 @@ The same, one step at a time:     abtest collect … ; abtest sample_ratio … ;
                                   abtest guardrails … ; abtest decide … ; abtest report …
 Then, if people are to get it:    abtest deliver_email … ; abtest deliver_slack …
 The digest of every team:         abtest digest --as-of 2026-03-03 --deliver
+What would past nights say now?   abtest preview one_page_checkout
 Past nights, without a warehouse: abtest replay one_page_checkout
 """
 EPILOG = """\
@@ -77,6 +78,11 @@ VERBS = {
     "digest": ("write the digest of each team for a night",
                "One line for each experiment, the most urgent first, to RESULTS/_digest/DATE/TEAM. With --deliver it "
                "is sent to those who subscribe to it, each once; nothing is sent when nothing changed."),
+    "preview": ("which verdicts would a corrected definition change?",
+                "Computes each night with today's definition and the data as of that night, and says what would differ "
+                "from what is published: verdicts, primary effects, how many other values. Nothing is published and "
+                "nothing is sent; the result is also kept in RESULTS/_previews. To publish it: abtest run … --since … "
+                "--reason …, or a backfill in Airflow. Exit status 0 whatever it finds."),
     "replay": ("compute past nights again from what they kept",
                "Takes the moments that were collected, not the warehouse, and says of each published night whether it "
                "comes out the same to the digit with this version of abtest, or what moved; exit status 1 if anything "
@@ -135,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, (short, long) in VERBS.items():
         given = {"list": "", "validate": " one_page_checkout", "digest": " --as-of 2026-03-03 --team payments",
                  "assign": " one_page_checkout u17 u18", "replay": " one_page_checkout --from 2026-02-24",
-                 "cost": " --since 2026-03-01"}  # fmt: skip
+                 "preview": " one_page_checkout --from 2026-02-24", "cost": " --since 2026-03-01"}  # fmt: skip
         given = given.get(name, " one_page_checkout --as-of 2026-03-03")
         description = f"{textwrap.fill(long, 110)}\n\nexample: abtest {name}{given}"
         verb = verbs.add_parser(name, help=short, description=description, epilog=EPILOG, formatter_class=form)
@@ -147,14 +153,13 @@ def _parser() -> argparse.ArgumentParser:
         elif name != "list":
             if name != "digest":
                 verb.add_argument("experiment", help="the experiment's key: the name of its file without .yaml")
-            if name == "replay":
+            if name in ("replay", "preview"):
                 _add_range(verb)
-                continue
-            if name == "assign":
+            elif name == "assign":
                 _add_assign(verb)
-                continue
-            verb.add_argument("--as-of", required=True, type=_date, metavar="DATE",
-                              help="the night: data before 00:00 UTC of this date, such as 2026-03-03")  # fmt: skip
+            else:
+                verb.add_argument("--as-of", required=True, type=_date, metavar="DATE",
+                                  help="the night: data before 00:00 UTC of this date, such as 2026-03-03")  # fmt: skip
         if name == "digest":
             which = verb.add_mutually_exclusive_group()
             which.add_argument("--team", help="only this team; all teams unless given")
@@ -162,15 +167,19 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--deliver", action="store_true", help="also send it to those who subscribe to it")
         if name == "plan":
             _add_plan(verb)
-        if name in ("run", "collect", "outcomes_ready"):
+        if name in ("run", "collect", "outcomes_ready", "preview"):
             verb.add_argument("--accept-incomplete", action="append", default=[], metavar="SOURCE",
                               help="analyse although this source's last day is not whole; recorded")  # fmt: skip
-        if name in ("run", "collect"):
+        if name in ("run", "collect", "preview"):
             verb.add_argument("--reread", action="store_true",
                               help="read the experiment's sources anew: rows were changed in place")  # fmt: skip
         if name == "run":
             verb.add_argument("--since", type=_date, metavar="DATE", help="also run the nights from this date on")
-            _add_reason(verb)
+        if name == "replay":
+            verb.add_argument("--write", action="store_true", help="write the reports anew")
+        if name in ("run", "replay"):
+            verb.add_argument("--reason", metavar="TEXT",
+                              help="why; kept in published.jsonl of each night that gets another revision")  # fmt: skip
         _add_places(verb)
     return parser
 
@@ -180,7 +189,6 @@ def _add_assign(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--sql", metavar="DIALECT", help="duckdb, postgres, spark, snowflake, bigquery, ...")
     verb.add_argument("--table", default="visitors", help="with --sql: the table of the units")
     verb.add_argument("--unit", default="unit_id", metavar="COLUMN", help="with --sql: the column of their ids")
-    _add_places(verb)
 
 
 def _add_plan(verb: argparse.ArgumentParser) -> None:
@@ -192,16 +200,9 @@ def _add_plan(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_range(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--from", dest="since", type=_date, metavar="DATE", help="the first night; default: all")
-    verb.add_argument("--to", dest="until", type=_date, metavar="DATE", help="the last night; default: all")
-    verb.add_argument("--write", action="store_true", help="write the reports anew")
-    _add_reason(verb)
-    _add_places(verb)
-
-
-def _add_reason(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--reason", metavar="TEXT",
-                      help="why; kept in published.jsonl of each night that gets another revision")  # fmt: skip
+    for name, dest, word in (("--from", "since", "first"), ("--to", "until", "last")):
+        verb.add_argument(name, dest=dest, type=_date, metavar="DATE",
+                          help=f"the {word} night; default: the {word} there is")  # fmt: skip
 
 
 def _add_places(verb: argparse.ArgumentParser) -> None:
@@ -485,6 +486,24 @@ def _digest(options: argparse.Namespace) -> int:
     return 0
 
 
+def _preview(options: argparse.Namespace) -> int:
+    from abtest_lib import preview
+
+    experiment = definitions.load_experiment(options.experiments, options.experiment)
+    metrics = definitions.load_catalogue(options.experiments).metrics.values()
+    days = preview.nights(experiment, options.results, options.since, options.until)
+    found = []
+    with _warehouse(options) as warehouse:
+        _reread(options, experiment, warehouse)
+        accepted = options.accept_incomplete
+        for one in preview.preview(experiment, days, warehouse, options.results, metrics, accepted):
+            print("\n".join(f"{experiment.key}, {line}" if line[0] != " " else line for line in one.lines))
+            found.append(one)
+    path = preview.write(experiment, found, options.results)
+    print(f"{experiment.key}: {preview.sentence(found)}\n  {path}")
+    return 0
+
+
 def _replay(options: argparse.Namespace) -> int:
     from abtest_lib import replay
 
@@ -537,6 +556,7 @@ _VERBS = {
     "deliver_email": _deliver_email,
     "deliver_slack": _deliver_slack,
     "digest": _digest,
+    "preview": _preview,
     "replay": _replay,
     "verify": _verify,
     "cost": _cost,

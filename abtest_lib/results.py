@@ -319,9 +319,38 @@ def history(night: Path) -> list[dict]:
     []
     """
     experiment, as_of = night.parent.parent, dt.date.fromisoformat(night.parent.name)
-    nights = sorted(day for path in experiment.glob("????-??-??") if (day := _day(path)) and day < as_of)
+    nights = [day for day in published_nights(experiment.parent, experiment.name) if day < as_of]
     folders = (night_folder(experiment.parent, experiment.name, day) for day in nights)
     return [read_json(folder / "results.json") for folder in folders if folder]
+
+
+def published_nights(results: Path | str, key: str) -> list[dt.date]:
+    """Which nights of an experiment have a current revision?
+
+    Parameters
+    ----------
+    results : path
+        The folder of all results.
+    key : str
+        The experiment.
+
+    Returns
+    -------
+    list of date
+        Oldest first.
+
+    Raises
+    ------
+    OSError
+        If the store cannot be read.
+
+    Examples
+    --------
+    >>> published_nights(tempfile.mkdtemp(), "new_ranker")
+    []
+    """
+    found = (_day(path.parent) for path in (Path(results) / key).glob(f"????-??-??/{CURRENT}"))
+    return sorted(filter(None, found))
 
 
 def _pointed(folder: Path, pointer: str) -> str | None:

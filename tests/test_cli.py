@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_shop import AS_OF, KEY, Shop
+from small_shop import AS_OF, KEY, Shop, content
 
 from abtest_lib import cli, results
 from demo.receivers import MailReceiver, SlackReceiver
@@ -139,7 +139,10 @@ def test_validate_and_list_need_no_warehouse(shop, abtest):
     assert abtest("validate")[0] == abtest("list")[0] == 0
 
 
-@pytest.mark.parametrize("verb", sorted({*cli.VERBS} - {"list", "validate", "assign", "digest", "replay", "cost"}))
+WITHOUT_ONE_EXPERIMENT_AND_NIGHT = {"list", "validate", "assign", "digest", "replay", "preview", "cost"}
+
+
+@pytest.mark.parametrize("verb", sorted({*cli.VERBS} - WITHOUT_ONE_EXPERIMENT_AND_NIGHT))
 def test_unknown_experiment_is_status_1_with_the_nearest_name(shop, abtest, verb):
     assert abtest(verb, "chekout", *NIGHT) == (
         1, [], [f"abtest: {shop.definitions}: no experiment 'chekout'; did you mean 'checkout'?"])  # fmt: skip
@@ -219,6 +222,58 @@ def test_reason_without_writing_is_refused(abtest):
 def test_run_since_a_later_night_is_refused(abtest):
     assert abtest("run", KEY, *NIGHT, "--since", "2026-02-09") == (
         1, [], ["abtest: --since is 2026-02-09; it must not be later than --as-of, 2026-02-08."])  # fmt: skip
+
+
+def test_preview_says_what_would_change_and_publishes_nothing(shop, abtest):
+    abtest("run", KEY, *NIGHT, "--since", "2026-02-07")
+    published = [shop.current(), content(shop.current())]
+    assert abtest("preview", KEY)[:2] == (0, [
+        "checkout, 2026-02-07: same",
+        "checkout, 2026-02-08: same",
+        "checkout: 0 of 2 verdicts would change",
+        f"  {shop.results}/_previews/checkout.json",
+    ])  # fmt: skip
+    shop.redefine(KEY, "smallest_effect: 0.05", "smallest_effect: 0.9")
+    status, out, err = abtest("preview", KEY, "--from", "2026-02-08", "--to", "2026-02-09")
+    assert (status, err) == (0, [])
+    assert out[0].startswith("checkout, 2026-02-08: ")
+    assert out[1:3] == ["  treatment: ship -> do_not_ship", "checkout: 1 of 1 verdict would change"]
+    assert [shop.current(), content(shop.current())] == published
+
+
+def test_preview_goes_on_after_a_night_that_cannot_be_computed_with_status_0(shop, abtest):
+    abtest("run", KEY, *NIGHT)
+    shop.change("DELETE FROM load_log WHERE data_on = DATE '2026-02-06'")
+    status, out, _ = abtest("preview", KEY, "--from", "2026-02-06")
+    assert status == 0
+    assert out[3].startswith("checkout, 2026-02-07: cannot be computed: the data is not complete: assignments: 2026-0")
+    assert out[-2] == "checkout: 0 of 1 verdict would change; 1 night would be new; 1 night cannot be computed"
+
+
+def test_preview_sees_rows_that_were_changed_in_place_when_they_are_read_anew(shop, abtest):
+    abtest("run", KEY, *NIGHT)
+    shop.change("UPDATE purchases SET amount_usd = 3 * amount_usd WHERE unit_id = 'u1'")
+    assert abtest("preview", KEY)[1][0] == "checkout, 2026-02-08: same"
+    assert abtest("preview", KEY, "--reread")[1][0].endswith(" values would change")
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ([], "abtest: checkout: {results} holds no published night of it; give --from and --to."),
+    (["--from", "2026-02-09", "--to", "2026-02-07"], "abtest: checkout: no night from 2026-02-09 to 2026-02-07; its "
+                                                     "nights are 2026-02-03 to 2026-02-08."),
+    (["--from", "2026-02-07", "--to", "2026-02-08", "--accept-incomplete", "clicks"],
+     "abtest: checkout: 'clicks' is no outcome source of it, so it cannot be accepted as it is; there are: purchases, "
+     "page_loads."),
+])  # fmt: skip
+def test_preview_of_nothing_is_refused(shop, abtest, options, message):
+    assert abtest("preview", KEY, *options) == (1, [], [message.format(results=shop.results)])
+    assert not (shop.results / "_previews").exists()
+
+
+@pytest.mark.parametrize("verb", ["preview", "replay"])
+def test_range_of_an_unknown_experiment_is_status_1(shop, abtest, verb):
+    message = f"abtest: {shop.definitions}: no experiment 'chekout'; did you mean 'checkout'?"
+    assert abtest(verb, "chekout", "--from", "2026-02-08") == (1, [], [message])
 
 
 def test_steps_of_a_broken_split_say_that_they_withhold(shop, abtest):

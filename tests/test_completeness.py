@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_shop import AS_OF, KEY, Shop
 
-from abtest_lib import cli, pipeline, results
+from abtest_lib import cli, pipeline, preview, results
 from abtest_lib.completeness import (
     DAY,
     DayCounts,
@@ -303,6 +303,16 @@ def test_an_accepted_night_is_analysed_and_says_so(shop, capsys):
     assert results.read_json(night / "exposure.json")["accepted"] == accepted
     said = " ".join((night / "report.txt").read_text().split())
     assert f"Analysed although purchases was not complete: {reason}." in said
+
+
+def test_a_night_that_is_not_complete_is_previewed_when_it_is_accepted(shop):
+    shop.change(HALF)
+    experiment = shop.experiment
+    with connect(shop.warehouse) as warehouse:
+        (refused,) = preview.preview(experiment, [AS_OF], warehouse, shop.results)
+        (accepted,) = preview.preview(experiment, [AS_OF], warehouse, shop.results, accepted=["purchases"])
+    assert refused.problem.endswith("or take it as it is: --accept-incomplete purchases.")
+    assert accepted.document["exposure"]["accepted"][0]["source"] == "purchases"
 
 
 def test_only_a_day_that_is_there_can_be_accepted(shop, capsys):
