@@ -38,6 +38,7 @@ NIGHTLY = (
     "verify",
     "replay",
     "preview",
+    "by_hand",
     "outlook",
     "plan",
     "slack_calls",

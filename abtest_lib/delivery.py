@@ -94,19 +94,9 @@ def deliver_email(night: Path, server: SmtpServer, experiments_folder: Path | st
     >>> deliver_email(night, SmtpServer(mail.host, mail.port, security="none"))
     []
     """
-    if _is_replaced(night):
+    if is_replaced(night):
         return []
-    delivery = results.read_json(night / "delivery.json")
-    letter = Letter(
-        delivery["subject"],
-        (night / "report.txt").read_text(encoding="utf-8"),
-        (night / "mail.html").read_text(encoding="utf-8"),
-        images=tuple((image["cid"], (night / image["file"]).read_bytes()) for image in delivery["images"]),
-        topic=definition(night).key,
-        thread=delivery["thread"],
-        key=_news(night),
-    )
-    return send_mail(night.parent, server, to_whom(night, experiments_folder).email, letter)
+    return send_mail(night.parent, server, to_whom(night, experiments_folder).email, report_letter(night))
 
 
 def deliver_slack(night: Path, slack: SlackEndpoint, experiments_folder: Path | str | None = None) -> list[str]:
@@ -138,12 +128,69 @@ def deliver_slack(night: Path, slack: SlackEndpoint, experiments_folder: Path | 
     >>> deliver_slack(night, SlackEndpoint("xoxb-test", chat.url))
     ['#payments-experiments']
     """
-    if _is_replaced(night):
+    if is_replaced(night):
         return []
-    return post_report(night, slack, to_whom(night, experiments_folder).slack, news=_news(night))
+    return post_report(night, slack, to_whom(night, experiments_folder).slack, news=what_it_says(night))
 
 
-def _news(night: Path) -> bytes:
+def report_letter(night: Path) -> Letter:
+    """Make the mail of a night's report.
+
+    Parameters
+    ----------
+    night : Path
+        A revision's folder with a report.
+
+    Returns
+    -------
+    Letter
+        To nobody yet.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the report has not been written.
+
+    Examples
+    --------
+    >>> report_letter(night).subject.startswith("✔ SHIP")
+    True
+    """
+    delivery = results.read_json(night / "delivery.json")
+    return Letter(
+        delivery["subject"],
+        (night / "report.txt").read_text(encoding="utf-8"),
+        (night / "mail.html").read_text(encoding="utf-8"),
+        images=tuple((image["cid"], (night / image["file"]).read_bytes()) for image in delivery["images"]),
+        topic=definition(night).key,
+        thread=delivery["thread"],
+        key=what_it_says(night),
+    )
+
+
+def what_it_says(night: Path) -> bytes:
+    """Give what a report says of the experiment, without what it says of itself.
+
+    Parameters
+    ----------
+    night : Path
+        A revision's folder with a report.
+
+    Returns
+    -------
+    bytes
+        The same for two revisions of which the later one is no news.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the report has not been written.
+
+    Examples
+    --------
+    >>> night.name.encode() in what_it_says(night)
+    False
+    """
     view = results.read_json(night / "report.json")
     said = {name: value for name, value in view.items() if name not in _ABOUT_ITSELF}
     said = json.dumps(said, sort_keys=True, ensure_ascii=False)
@@ -152,8 +199,29 @@ def _news(night: Path) -> bytes:
     return said.encode()
 
 
-def _is_replaced(night: Path) -> bool:
-    """Whether another revision of the night was published since: the later report is the one to send."""
+def is_replaced(night: Path) -> bool:
+    """Whether another revision of the night was published since: the later report is the one to send.
+
+    Parameters
+    ----------
+    night : Path
+        A revision's folder.
+
+    Returns
+    -------
+    bool
+        False too when nothing is published yet.
+
+    Raises
+    ------
+    OSError
+        If the store cannot be read.
+
+    Examples
+    --------
+    >>> is_replaced(night)
+    False
+    """
     current = night.parent / results.CURRENT
     return current.is_file() and current.read_text(encoding="utf-8").strip() != night.name
 

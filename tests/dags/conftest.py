@@ -22,6 +22,7 @@ TODAY = dt.datetime.now(dt.UTC).date()
 # Airflow reads these when it is first imported, in this process and in every one that it starts.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="abtest-airflow-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(REPOSITORY / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
 os.environ["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] = "False"
 sys.path.append(str(REPOSITORY / "plugins"))

@@ -22,7 +22,8 @@ def describe_dag(parsed):
         "dagrun_hours": dag.dagrun_timeout.total_seconds() / 3600,
         "tags": sorted(dag.tags),
         "doc": dag.doc_md,
-        "params": dag.params.dump(),
+        # Not dump(), which refuses a field of a form that has no default.
+        "params": {name: dag.params.get_param(name).value for name in dag.params},
         "tasks": {task.task_id: describe_task(task, parsed.get_task(task.task_id)) for task in dag.tasks},
     }
 

@@ -33,7 +33,7 @@ def mixed(described, definitions_folder):
 def test_every_experiment_of_the_repository_has_its_dag(ours):
     keys = definitions.experiment_keys(REPOSITORY / "experiments")
     assert ours["errors"] == {}
-    assert sorted(ours["dags"]) == [*(f"abtest__{key}" for key in keys), "abtest_digest"]
+    assert sorted(ours["dags"]) == [*(f"abtest__{key}" for key in keys), "abtest_adhoc", "abtest_digest"]
 
 
 def test_parsing_imports_no_heavy_library(ours):
@@ -105,7 +105,7 @@ def test_documentation_shows_the_analysts_words_as_text(mixed):
 def test_a_broken_file_becomes_one_failing_dag_and_hides_no_other(mixed):
     assert mixed["errors"] == {}
     keys = ("banner", "checkout", "refund_flow", "tonight", "typo")
-    assert sorted(mixed["dags"]) == [*(f"abtest__{key}" for key in keys), "abtest_digest"]
+    assert sorted(mixed["dags"]) == [*(f"abtest__{key}" for key in keys), "abtest_adhoc", "abtest_digest"]
     broken = mixed["dags"]["abtest__typo"]
     assert set(broken["tasks"]) == {"definition", "alert_owner"}
     assert "broken" in broken["tags"]
@@ -119,14 +119,15 @@ def test_a_broken_catalogue_breaks_every_experiment_visibly(described, tmp_path,
     found = described(tmp_path)
     assert found["errors"] == {}
     assert found["dags"].pop("abtest_digest")["tags"] == ["abtest", "digest"]
+    assert found["dags"].pop("abtest_adhoc")["tags"] == ["abtest", "by hand"]
     assert len(found["dags"]) == 5
     assert all("broken" in dag["tags"] for dag in found["dags"].values())
 
 
 def test_a_task_parses_only_its_own_dag(described, definitions_folder):
     found = described(definitions_folder, _AIRFLOW_PARSING_CONTEXT_DAG_ID="abtest__checkout")
-    # The digest's DAG is in a file of its own, which a task of an experiment does not read.
-    assert sorted(found["dags"]) == ["abtest__checkout", "abtest_digest"]
+    # The other DAGs are in files of their own, which a task of an experiment does not read.
+    assert sorted(found["dags"]) == ["abtest__checkout", "abtest_adhoc", "abtest_digest"]
 
 
 def test_digest_is_written_for_each_team_and_each_channel_waits_only_for_that(mixed):
@@ -153,4 +154,4 @@ def test_wrong_hour_of_the_digest_is_told_and_keeps_no_experiment_back(described
     found = described(definitions_folder, ABTEST_DIGEST_HOUR="24")
     (error,) = found["errors"].values()
     assert "ABTEST_DIGEST_HOUR is '24'; it must be an hour from 0 to 23 (UTC)." in error
-    assert len(found["dags"]) == 5
+    assert sum(dag_id.startswith("abtest__") for dag_id in found["dags"]) == 5
