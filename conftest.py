@@ -27,6 +27,8 @@ NIGHTLY = (
     "delivery",
     "mail",
     "digest_delivery",
+    "sign_off",
+    "deadlines",
     "decision",
     "readings",
     "cohorts",

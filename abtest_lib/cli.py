@@ -83,6 +83,13 @@ VERBS = {
                 "from what is published: verdicts, primary effects, how many other values. Nothing is published and "
                 "nothing is sent; the result is also kept in RESULTS/_previews. To publish it: abtest run … --since … "
                 "--reason …, or a backfill in Airflow. Exit status 0 whatever it finds."),
+    "sign": ("sign the verdict of a night",
+             "Approves or rejects the final verdict of the night's current report, where the definition has sign_off. "
+             "A final verdict that is not approved is sent to nobody; deliver_email and deliver_slack say so."),
+    "late": ("which nights are not done?",
+             "Prints the experiments that have neither a report nor a failure for the night, with the source that each "
+             "waits for; exit status 3 if there are any. With --deliver their owners and the people under alerts in "
+             "sources.yaml are told, each once a night."),
     "replay": ("compute past nights again from what they kept",
                "Takes the moments that were collected, not the warehouse, and says of each published night whether it "
                "comes out the same to the digit with this version of abtest, or what moved; exit status 1 if anything "
@@ -140,6 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name, (short, long) in VERBS.items():
         given = {"list": "", "validate": " one_page_checkout", "digest": " --as-of 2026-03-03 --team payments",
+                 "late": " --as-of 2026-03-03",
+                 "sign": " one_page_checkout --as-of 2026-03-03 --approve --by ana",
                  "assign": " one_page_checkout u17 u18", "replay": " one_page_checkout --from 2026-02-24",
                  "preview": " one_page_checkout --from 2026-02-24", "cost": " --since 2026-03-01"}  # fmt: skip
         given = given.get(name, " one_page_checkout --as-of 2026-03-03")
@@ -151,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         elif name == "cost":
             verb.add_argument("--since", type=_date, metavar="DATE", help="the first night; default: all")
         elif name != "list":
-            if name != "digest":
+            if name not in ("digest", "late"):
                 verb.add_argument("experiment", help="the experiment's key: the name of its file without .yaml")
             if name in ("replay", "preview"):
                 _add_range(verb)
@@ -160,6 +169,10 @@ def _parser() -> argparse.ArgumentParser:
             else:
                 verb.add_argument("--as-of", required=True, type=_date, metavar="DATE",
                                   help="the night: data before 00:00 UTC of this date, such as 2026-03-03")  # fmt: skip
+        if name == "sign":
+            _add_sign(verb)
+        if name == "late":
+            verb.add_argument("--deliver", action="store_true", help="also tell owners and the people on call")
         if name == "digest":
             which = verb.add_mutually_exclusive_group()
             which.add_argument("--team", help="only this team; all teams unless given")
@@ -197,6 +210,13 @@ def _add_plan(verb: argparse.ArgumentParser) -> None:
     past.add_argument("--like", metavar="EXPERIMENT", help="another experiment: its control")
     verb.add_argument("--share", type=float, default=1.0, help="part of the units that is let in; default: 1")
     verb.add_argument("--power", type=float, default=0.8, help="wanted of each comparison; default: 0.8")
+
+
+def _add_sign(verb: argparse.ArgumentParser) -> None:
+    what = verb.add_mutually_exclusive_group(required=True)
+    what.add_argument("--approve", dest="decided", action="store_const", const="approved")
+    what.add_argument("--reject", dest="decided", action="store_const", const="rejected")
+    verb.add_argument("--by", required=True, metavar="NAME", help="who signs")
 
 
 def _add_range(verb: argparse.ArgumentParser) -> None:
@@ -504,6 +524,36 @@ def _preview(options: argparse.Namespace) -> int:
     return 0
 
 
+def _sign(options: argparse.Namespace) -> int:
+    from abtest_lib import sign_off
+
+    definitions.load_experiment(options.experiments, options.experiment)
+    night = results.night_folder(options.results, options.experiment, options.as_of)
+    if night is None:
+        raise FileNotFoundError(f"{options.experiment}, {options.as_of}: has no report yet; run the night first.")
+    sign_off.sign(night, options.decided, options.by)
+    print(f"{options.experiment}, {options.as_of}: {sign_off.said(night)}")
+    _print_verdicts(night)
+    return 0
+
+
+def _late(options: argparse.Namespace) -> int:
+    from abtest_lib import deadlines, settings
+
+    places = {"experiments_folder": options.experiments, "results_folder": options.results}
+    with _warehouse(options) if options.warehouse else contextlib.nullcontext() as warehouse:
+        late = deadlines.late_nights(*places.values(), options.as_of, warehouse=warehouse)
+    for one in late:
+        print(f"{one.key}: {'; '.join(one.reasons)}")
+    if not late:
+        print(f"{options.as_of}: every night is done")
+    if options.deliver and late:
+        server = settings.smtp_server() if os.environ.get("ABTEST_SMTP") else None
+        slack = settings.slack_endpoint() if os.environ.get("ABTEST_SLACK_TOKEN") else None
+        _print_delivered(deadlines.tell_late(late, options.as_of, server=server, slack=slack, **places))
+    return NOT_READY if late else 0
+
+
 def _replay(options: argparse.Namespace) -> int:
     from abtest_lib import replay
 
@@ -557,6 +607,8 @@ _VERBS = {
     "deliver_slack": _deliver_slack,
     "digest": _digest,
     "preview": _preview,
+    "sign": _sign,
+    "late": _late,
     "replay": _replay,
     "verify": _verify,
     "cost": _cost,

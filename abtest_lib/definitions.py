@@ -115,6 +115,14 @@ class Recipients:
 
 
 @dataclass(frozen=True)
+class SignOff:
+    """Who signs a final verdict before anybody is sent it: names of Airflow users or addresses; empty is anybody."""
+
+    by: tuple[str, ...] = ()
+    within_hours: int = 12
+
+
+@dataclass(frozen=True)
 class Covariate:
     """A number that was known of a unit before its exposure: a column of an attribute table."""
 
@@ -258,6 +266,7 @@ class Experiment:
     exclusions: dict[str, ExclusionSource] = field(default_factory=dict)
     activation: Metric | None = None
     assignment: Assignment | None = None
+    sign_off: SignOff | None = None
 
     @property
     def treatments(self) -> tuple[str, ...]:
@@ -320,7 +329,7 @@ class Experiment:
     @property
     def sha256(self) -> str:
         """Fingerprint of all that the numbers depend on: not of titles, recipients and what a night waits for."""
-        words = {"title", "hypothesis", "owner", "team", "notify", "alerts", "description"}
+        words = {"title", "hypothesis", "owner", "team", "notify", "alerts", "description", "sign_off"}
         numbers = _without(self.as_json(), {*words, "completeness", "night_limit", "assignment"})
         return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()
 
@@ -522,10 +531,15 @@ def experiment_from_json(document: Mapping) -> Experiment:
         "exclusions": {name: ExclusionSource(**one) for name, one in document.get("exclusions", {}).items()},
         "activation": _metric_from_json(document["activation"]) if document.get("activation") else None,
         "assignment": _assignment_from_json(document["assignment"]) if document.get("assignment") else None,
+        "sign_off": _sign_off_from_json(document.get("sign_off")),
     }
     for who in ("notify", "alerts"):
         named[who] = Recipients(tuple(document[who]["email"]), document[who]["slack"])
     return Experiment(**{**document, **named})
+
+
+def _sign_off_from_json(document: Mapping | None) -> SignOff | None:
+    return SignOff(tuple(document["by"]), document["within_hours"]) if document else None
 
 
 def _assignment_from_json(document: Mapping) -> Assignment:
@@ -858,6 +872,7 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
         exclusions={name: catalogue.exclusions[name] for name in exclude if name in catalogue.exclusions},
         activation=activation,
         assignment=_assignment(key, found, weights, units),
+        sign_off=_sign_off(found),
     )
     found.close()
     return experiment
@@ -887,6 +902,16 @@ def _counted(found: Fields, catalogue: Catalogue, units: UnitSource | None) -> t
 
 
 ASSIGNMENT_NAME = (NAME, "a name of letters, digits, '_', '.' and '-', at most 100 of them")
+
+
+def _sign_off(found: Fields) -> SignOff | None:
+    given = found.flag_or_mapping("sign_off")
+    if isinstance(given, bool):
+        return SignOff() if given else None
+    hours = given.whole("within_hours", least=1, default=SignOff.within_hours)
+    if hours > 23:
+        given.problem("within_hours", f"is {hours}; it must be at most 23, because the next night waits for the answer")
+    return SignOff(given.people("by"), hours)
 
 
 def _assignment(key: str, found: Fields, weights: Mapping[str, float], units: UnitSource | None) -> Assignment | None:

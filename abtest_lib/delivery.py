@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from abtest_lib import results
+from abtest_lib import results, sign_off
 from abtest_lib.definitions import Experiment, Recipients, load_catalogue, load_experiment
 from abtest_lib.errors import DefinitionError
 from abtest_lib.mail import Letter, SmtpServer, send_mail
@@ -82,6 +82,8 @@ def deliver_email(night: Path, server: SmtpServer, experiments_folder: Path | st
 
     Raises
     ------
+    Unsigned
+        If the verdict is to be signed before (`abtest_lib.sign_off`), and is not.
     RuntimeError
         If a recipient was refused (the others get theirs), or an earlier try may have been sent.
     ConnectionError
@@ -96,6 +98,7 @@ def deliver_email(night: Path, server: SmtpServer, experiments_folder: Path | st
     """
     if is_replaced(night):
         return []
+    sign_off.check(night)
     return send_mail(night.parent, server, to_whom(night, experiments_folder).email, report_letter(night))
 
 
@@ -118,6 +121,8 @@ def deliver_slack(night: Path, slack: SlackEndpoint, experiments_folder: Path | 
 
     Raises
     ------
+    Unsigned
+        If the verdict is to be signed before (`abtest_lib.sign_off`), and is not.
     RuntimeError
         If Slack refused the message, or an earlier try may have been sent.
     ConnectionError
@@ -130,6 +135,7 @@ def deliver_slack(night: Path, slack: SlackEndpoint, experiments_folder: Path | 
     """
     if is_replaced(night):
         return []
+    sign_off.check(night)
     return post_report(night, slack, to_whom(night, experiments_folder).slack, news=what_it_says(night))
 
 
@@ -235,6 +241,7 @@ def alert_owner(
     results_folder: Path | str,
     server: SmtpServer | None,
     slack: SlackEndpoint | None,
+    links: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Tell the owner, and whoever is under ``alerts`` in sources.yaml, what failed, why, and what to do.
 
@@ -252,6 +259,8 @@ def alert_owner(
         None when e-mail is not set up.
     slack : SlackEndpoint or None
         None when Slack is not set up.
+    links : mapping of str to str, optional
+        The page of each task, with its log.
 
     Returns
     -------
@@ -279,7 +288,9 @@ def alert_owner(
             "and name people under alerts in sources.yaml."
         )
     subject = f"FAILED: {title}, night as of {as_of}"
-    return tell(night, subject, _alert_text(key, title, str(as_of), failed), emails, alerts.slack, server, slack)
+    return tell(
+        night, subject, _alert_text(key, title, str(as_of), failed, links or {}), emails, alerts.slack, server, slack
+    )
 
 
 def tell(
@@ -367,11 +378,16 @@ def _owner_of_broken(path: Path) -> str | None:
     return None
 
 
-def _alert_text(key: str, title: str, as_of: str, failed: Mapping[str, str]) -> str:
-    causes = "\n\n".join(f"Task {task}:\n{reason}" for task, reason in failed.items())
+def _alert_text(key: str, title: str, as_of: str, failed: Mapping[str, str], links: Mapping[str, str]) -> str:
+    causes = "\n\n".join(
+        f"Task {task}:\n{reason}" + (f"\nIts log: {links[task]}" if task in links else "")
+        for task, reason in failed.items()
+    )
     lost = "No verdict was published for it."
     if all(task.startswith("deliver_") for task in failed):
         lost = "Its report was written, but not everybody got it."
+    if set(failed) == {"sign_off"}:
+        lost = "Its report was written, but it waits unsigned, and nobody was sent it."
     return (
         f"{title} ({key}): the night as of {as_of} failed. {lost}\n\n{causes}\n\n"
         f"To repeat it by hand: abtest run {key} --as-of {as_of}\n"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from abtest_lib import failures, results
+from abtest_lib import failures, results, sign_off
 from abtest_lib.definitions import Experiment, load_experiment
 from abtest_lib.errors import DataError, DefinitionError
 from abtest_lib.subscriptions import team_by_experiment
@@ -32,7 +32,8 @@ class Standing:
     """One experiment on a night.
 
     ``document`` is ``results.json`` of its last night up to then, ``last`` that of the report before; ``since`` is the
-    night from which the verdicts are the same; ``problems`` are pairs of a step and what was wrong with it.
+    night from which the verdicts are the same; ``problems`` are pairs of a step and what was wrong with it. While
+    ``unsigned`` says why, nothing of the document may be told.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Standing:
     since: str | None = None
     decides_on: str | None = None
     problems: tuple[tuple[str, str], ...] = ()
+    unsigned: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,16 +148,19 @@ def _standing(folder: Path, store: Path, key: str, as_of: dt.date, warehouse: An
         experiment = load_experiment(folder, key)
     except DefinitionError as error:
         lines = str(error).replace(f"{folder}/", "").splitlines()
-        document, unread = _document(results.night_folder(store, key, as_of))
+        revision = results.night_folder(store, key, as_of)
+        document, unread = _document(revision)
         problems = tuple(("definition", line) for line in lines) + unread
-        return Standing(key, key, BROKEN, str(as_of), document, problems=problems)
+        unsigned = _unsigned(revision) if document else ""
+        return Standing(key, key, BROKEN, str(as_of), document, problems=problems, unsigned=unsigned)
     if not _is_of_night(experiment, as_of):
         return None
     return _of_night(store, experiment, min(as_of, experiment.decides_on), warehouse)
 
 
 def _of_night(store: Path, experiment: Experiment, night: dt.date, warehouse: Any) -> Standing:
-    document, unread = _document(results.night_folder(store, experiment.key, night))
+    revision = results.night_folder(store, experiment.key, night)
+    document, unread = _document(revision)
     failed = tuple(failures.read(store, experiment.key, night).items()) + unread
     earlier = _earlier(store, experiment, night)
     last, since = _last_and_since(document, earlier)
@@ -163,7 +168,7 @@ def _of_night(store: Path, experiment: Experiment, night: dt.date, warehouse: An
     if document is None and not failed:
         state, failed = WAITING, _waiting(store, experiment, night, warehouse)
     return Standing(experiment.key, experiment.title, state, str(night), document, last, since,
-                    str(experiment.decides_on), failed)  # fmt: skip
+                    str(experiment.decides_on), failed, _unsigned(revision) if document else "")  # fmt: skip
 
 
 def _document(folder: Path | None) -> tuple[dict | None, tuple[tuple[str, str], ...]]:
@@ -177,11 +182,23 @@ def _document(folder: Path | None) -> tuple[dict | None, tuple[tuple[str, str], 
     return document, ()
 
 
+def _unsigned(revision: Path) -> str:
+    """Why a verdict may not be told; empty if it may."""
+    try:
+        stands = sign_off.standing(revision)
+        if stands == sign_off.REJECTED:
+            return f"Not signed: {sign_off.said(revision)}."
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        return f"Whether its verdict is signed cannot be read ({failures.error_text(error)})."
+    return "Its verdict is told when it has been signed." if stands == sign_off.AWAITED else ""
+
+
 def _earlier(store: Path, experiment: Experiment, before: dt.date) -> Iterator[dict]:
     """The published results of the nights before one, latest first, read as they are asked for."""
     for days in range(1, (before - experiment.starts_on).days):
-        document, _ = _document(results.night_folder(store, experiment.key, before - dt.timedelta(days=days)))
-        if document:
+        revision = results.night_folder(store, experiment.key, before - dt.timedelta(days=days))
+        document, _ = _document(revision)
+        if document and not _unsigned(revision):
             yield document
 
 
@@ -341,11 +358,14 @@ def _marks(night: TeamNight, said: Mapping[str, Any]) -> dict[str, Any]:
     """What makes news when it differs: verdicts, and guardrails proved harmful; None where there is trouble."""
     troubled = {row["key"] for section in said["sections"] for row in section["rows"] if row["trouble"]}
     return {
-        one.key: {"verdicts": words(one.document), "harmed": harmed(one.document)}
-        if one.state == REPORTED and one.key not in troubled
-        else None
-        for one in night.standings
+        one.key: _mark(one) if one.state == REPORTED and one.key not in troubled else None for one in night.standings
     }
+
+
+def _mark(standing: Standing) -> dict[str, Any]:
+    if standing.unsigned:
+        return {"unsigned": standing.unsigned}
+    return {"verdicts": words(standing.document), "harmed": harmed(standing.document)}
 
 
 def _quiet(marks: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:

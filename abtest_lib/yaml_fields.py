@@ -18,6 +18,7 @@ TABLE = (re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,2}"), "
 NAME = (re.compile(r"[a-z][a-z0-9_]*"), "a name of a-z, 0-9 and _, a letter first")
 VARIANT = (re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\- ]{0,62}"), "a short name of letters, digits, space, '_', '-' and '.'")
 EMAIL = (re.compile(r"[^@\s,;<>\"']+@[^@\s,;<>\"']+\.[^@\s,;<>\"']+"), "an e-mail address")
+PERSON = (re.compile(r"[A-Za-z0-9._+@-]{1,100}"), "the name of an Airflow user, or an e-mail address")
 CHANNEL = (re.compile(r"#(?:[^\WA-Z]|-){1,80}|[CG][A-Z0-9]{8,20}"), "a Slack channel such as '#search', in lower case")
 
 
@@ -269,6 +270,10 @@ class Fields:
         """A list of Slack channels, or one."""
         return tuple(channel for channel in self._texts(key, required=False) if self._is(key, channel, CHANNEL))
 
+    def people(self, key: str) -> tuple[str, ...]:
+        """A list of users' names or addresses, or one."""
+        return tuple(person for person in self._texts(key, required=False) if self._is(key, person, PERSON))
+
     def names(self, key: str, names: Iterable[str] | None, what: str) -> tuple[str, ...]:
         """One or several names, which must be among ``names`` unless that is None; an absent key has none."""
         if names is None:
@@ -445,6 +450,12 @@ class Fields:
             return word
         self.problem(key, f"must be '{word}' or a mapping of keys to values")
         return None
+
+    def flag_or_mapping(self, key: str) -> bool | Fields:
+        """True or false, false unless given, or the mapping below a key."""
+        if isinstance(self._nodes.get(key), yaml.MappingNode):
+            return self._open(self._node(key, False), self._name(key))
+        return self.flag(key, default=False)
 
     def number_or_mapping(self, key: str, *, above: float, below: float) -> float | Fields | None:
         """Either a number strictly between two others, or the mapping below a key."""

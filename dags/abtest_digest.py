@@ -2,7 +2,9 @@
 
 The run with the data interval ending on D makes the digests *as of* D, of the same nights as the experiments' DAGs. It
 runs at ABTEST_DIGEST_HOUR (UTC, 6 unless set) and waits for nothing: an experiment without a result by then is named in
-the digest with the reason.
+the digest with the reason. When all of a night's experiments have ended before, well or badly, the one that ends last
+adds an event to the asset ``abtest_night_ended``, and a run without a data interval makes the digests at once; the
+run at the hour then sends only what has changed since.
 
 ``subscriptions``   reads ``subscriptions.yaml``; red when a line is wrong, and the others go on without that entry
 ``teams``           the teams that have an experiment on this night; the tasks of ``digest`` run once for each
@@ -22,25 +24,31 @@ says.
 from __future__ import annotations
 
 import datetime as dt
-import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from abtest_connections import (
-    MissingConnection,
     experiments_folder,
     if_connected,
     results_folder,
     slack_endpoint,
     smtp_server,
-    warehouse_url,
+    warehouse_if_connected,
 )
-from abtest_tasks import AS_OF, DELIVER, EVERY_TASK, skip_unless_delivered
-from airflow.sdk import DAG, CronDataIntervalTimetable, get_current_context, task, task_group
+from abtest_nights import NIGHT_ENDED, night_of
+from abtest_tasks import DELIVER, EVERY_TASK, hour, skip_unless_delivered
+from airflow.sdk import (
+    DAG,
+    AssetOrTimeSchedule,
+    CronDataIntervalTimetable,
+    get_current_context,
+    task,
+    task_group,
+)
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
-log = logging.getLogger(__name__)
+# A run that the asset started has no data interval; its events name the night.
+AS_OF = "{{ night_of(data_interval_end | default(none), triggering_asset_events) }}"
 TEAM = "{{ task.op_kwargs['team'] or 'no team' }}"
 
 
@@ -64,7 +72,7 @@ def teams(as_of: str) -> list[str | None]:
 def write(team: str | None, as_of: str) -> str:
     from abtest_lib import digest
 
-    with _step("write", as_of, team), _warehouse() as warehouse:
+    with _step("write", as_of, team), warehouse_if_connected() as warehouse:
         folder = digest.write(
             experiments_folder(), results_folder(), dt.date.fromisoformat(as_of), team=team, warehouse=warehouse
         )
@@ -143,30 +151,6 @@ def _step(task_id: str, as_of: str, team: str | None = "") -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _warehouse() -> Iterator[object | None]:
-    """The warehouse, or None: a digest that cannot ask which source is late says only that the night has no report."""
-    from abtest_lib.warehouse import connect
-
-    try:
-        opened = connect(warehouse_url())
-    except (MissingConnection, OSError, ValueError) as problem:
-        log.warning("%s", problem)
-        opened = None
-    if opened is None:
-        yield None
-        return
-    with opened as warehouse:
-        yield warehouse
-
-
-def _hour() -> int:
-    text = os.environ.get("ABTEST_DIGEST_HOUR") or "6"
-    if not text.isdecimal() or int(text) > 23:
-        raise ValueError(f"ABTEST_DIGEST_HOUR is '{text}'; it must be an hour from 0 to 23 (UTC).")
-    return int(text)
-
-
 with DAG(
     dag_id="abtest_digest",
     description="One message for each team and night: every experiment in a line, the most urgent first.",
@@ -176,11 +160,14 @@ with DAG(
     default_args=EVERY_TASK,
     tags=["abtest", "digest"],
     params={"deliver": DELIVER},
-    schedule=CronDataIntervalTimetable(f"0 {_hour()} * * *", "UTC"),
+    user_defined_macros={"night_of": night_of},
+    schedule=AssetOrTimeSchedule(
+        timetable=CronDataIntervalTimetable(f"0 {hour('ABTEST_DIGEST_HOUR', 6)} * * *", "UTC"), assets=NIGHT_ENDED
+    ),
     catchup=False,
     # One at a time, in order: what is news depends on what was sent for the nights before.
     max_active_runs=1,
-    allowed_run_types=["scheduled", "backfill"],
+    allowed_run_types=["scheduled", "asset_triggered", "backfill"],
     dagrun_timeout=dt.timedelta(hours=12),
     is_paused_upon_creation=False,
 ):

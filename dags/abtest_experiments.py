@@ -12,8 +12,10 @@ repeated by hand with the verb of the same name, ``abtest <task> …``.
 ``significance``, ``segments``, ``guardrails``
 ``decide``           one verdict a treatment
 ``report``           writes the report and makes it the current one of its night
+``sign_off``         only where the definition says so: waits until somebody approves or rejects a final verdict
 ``deliver_email``, ``deliver_slack``
-``alert_owner``      runs last on every night; skipped when nothing failed
+``alert_owner``      runs last on every night; skipped when nothing failed, unless it is the last of all experiments and
+                     starts the digest
 
 A task is red
 -------------
@@ -28,7 +30,9 @@ else is tried three times.
 3. ``collect``: the text names table and column. Repair the data or the definition, then clear this task with
    *downstream*.
 4. ``deliver_*``: clear it. A message that was taken by the server is not sent again.
-5. ``alert_owner``: the alert itself could not be delivered. The reasons are in its log; look at the connection
+5. ``sign_off``: nobody answered in time. Clear it to ask again, or ``abtest sign`` and deliver by hand. While it waits,
+   the answer is given under *Required Actions* of the run.
+6. ``alert_owner``: the alert itself could not be delivered. The reasons are in its log; look at the connection
    ``abtest_smtp`` or ``abtest_slack``.
 
 Run a past night again
@@ -61,6 +65,8 @@ from abtest_connections import (
     smtp_server,
     warehouse_url,
 )
+from abtest_links import task_url
+from abtest_nights import LAST_OF_NIGHT, end_night
 from abtest_sensors import OutcomesReadySensor
 from abtest_tasks import ACCEPT_INCOMPLETE, ACCEPTED, AS_OF, DELIVER, EVERY_TASK, REASON, skip_unless_delivered
 from airflow.sdk import (
@@ -73,7 +79,7 @@ from airflow.sdk import (
 )
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
-from abtest_lib import definitions, failures
+from abtest_lib import definitions, failures, sign_off
 from abtest_lib.definitions import Experiment
 from abtest_lib.errors import DefinitionError
 
@@ -173,17 +179,21 @@ def definition(key: str, as_of: str) -> None:
         )
 
 
-@task
+@task(outlets=[LAST_OF_NIGHT])
 def alert_owner(key: str, as_of: str) -> list[str]:
     from abtest_lib import delivery
 
     context = get_current_context()
+    last = end_night(context, key, as_of)
     run_id, instance = context["run_id"], context["ti"]
     states = instance.get_task_states(dag_id=instance.dag_id, run_ids=[run_id])[run_id]
     failed = [task_id for task_id, state in states.items() if state == "failed"]
+    if not failed and last:
+        return []  # green, because a skipped task starts no digest
     if not failed:
         raise AirflowSkipException("Nothing failed.")
     recorded = failures.read(results_folder(), key, as_of)
+    links = {task_id: url for task_id in failed if (url := task_url(context, task_id))}
     told = {task_id: recorded.get(task_id, "It ended without a message; see its log.") for task_id in failed}
     return delivery.alert_owner(
         key,
@@ -193,6 +203,7 @@ def alert_owner(key: str, as_of: str) -> list[str]:
         results_folder=results_folder(),
         server=if_connected(smtp_server),
         slack=if_connected(slack_endpoint),
+        links=links,
     )
 
 
@@ -216,6 +227,8 @@ def _night_step(task_id: str, key: str, as_of: str) -> Iterator[None]:
         yield
     except AirflowSkipException:
         raise
+    except sign_off.Rejected as reason:
+        raise AirflowSkipException(str(reason)) from None
     except (Exception, AirflowTaskTimeout) as error:
         failures.record(results_folder(), key, as_of, task_id, error)
         raise
@@ -240,7 +253,15 @@ def _experiment_dag(experiment: Experiment) -> DAG:
         analyses = [step(key, AS_OF, NIGHT) for step in (significance, segments, guardrails)]
         deliveries = [deliver_email(key, AS_OF, NIGHT), deliver_slack(key, AS_OF, NIGHT)]
         ready >> collect(key, AS_OF, ACCEPTED) >> sample_ratio(key, AS_OF, NIGHT) >> analyses
-        analyses >> decide(key, AS_OF, NIGHT) >> report(key, AS_OF, NIGHT) >> deliveries
+        reported = report(key, AS_OF, NIGHT)
+        analyses >> decide(key, AS_OF, NIGHT) >> reported
+        if experiment.sign_off:
+            from abtest_sign_off import SignOffOperator
+
+            signed = SignOffOperator(task_id="sign_off", experiment_key=key, night=NIGHT, sign_off=experiment.sign_off)
+            reported >> signed >> deliveries
+        else:
+            reported >> deliveries
         _alert_after([*analyses, *deliveries], key)
     return dag
 

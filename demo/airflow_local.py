@@ -416,9 +416,14 @@ class LocalAirflow:
         return None
 
     def runs(self, dag_id: str) -> dict[str, dict]:
-        """Give a DAG's runs by the day of their data."""
+        """Give a DAG's runs by the day of their data; those that an asset started have none."""
         found = self.request("GET", f"/api/v2/dags/{dag_id}/dagRuns?limit=1000")["dag_runs"]
-        return {run["data_interval_start"][:10]: run for run in found}
+        return {run["data_interval_start"][:10]: run for run in found if run["data_interval_start"]}
+
+    def asset_runs(self, dag_id: str) -> list[dict]:
+        """Give the runs of a DAG that an asset started, the first one first."""
+        found = self.request("GET", f"/api/v2/dags/{dag_id}/dagRuns?run_type=asset_triggered&order_by=run_after")
+        return found["dag_runs"]
 
     def wait(self, dag_id: str, data_on: dt.date, timeout: float = 120) -> dict:
         """Wait until the night of a day of data has ended.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
@@ -162,6 +163,23 @@ def if_connected(server: Callable[[], Server]) -> Server | None:
     except MissingConnection as problem:
         log.warning("%s", problem)
         return None
+
+
+@contextmanager
+def warehouse_if_connected() -> Iterator[object | None]:
+    """Open the warehouse, or give None: whoever only wants to say which source is late can do without."""
+    from abtest_lib.warehouse import connect
+
+    try:
+        opened = connect(warehouse_url())
+    except (MissingConnection, OSError, ValueError) as problem:
+        log.warning("%s", problem)
+        opened = None
+    if opened is None:
+        yield None
+        return
+    with opened as warehouse:
+        yield warehouse
 
 
 def _connection(connection_id: str) -> Connection:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule, get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
@@ -54,6 +56,25 @@ REASON = Param(
 ACCEPTED = "{{ params.accept_incomplete | join(',') }}"
 
 
+def hour(variable: str, default: int) -> int:
+    """Read an hour of the day (UTC) from the environment.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal() or int(text) > 23:
+        raise ValueError(f"{variable} is '{text}'; it must be an hour from 0 to 23 (UTC).")
+    return int(text)
+
+
+def delivers(context: Mapping[str, Any]) -> bool:
+    """Whether what a run writes is sent: always, but for a backfill without ``deliver``."""
+    return context["dag_run"].run_type != "backfill" or context["params"]["deliver"]
+
+
 def skip_unless_delivered() -> None:
     """End a task that delivers as skipped in a backfill, unless ``deliver`` is ticked.
 
@@ -62,6 +83,5 @@ def skip_unless_delivered() -> None:
     AirflowSkipException
         In such a backfill.
     """
-    context = get_current_context()
-    if context["dag_run"].run_type == "backfill" and not context["params"]["deliver"]:
+    if not delivers(get_current_context()):
         raise AirflowSkipException("A backfill delivers only when 'deliver' is ticked in its form.")

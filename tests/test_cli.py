@@ -139,12 +139,13 @@ def test_validate_and_list_need_no_warehouse(shop, abtest):
     assert abtest("validate")[0] == abtest("list")[0] == 0
 
 
-WITHOUT_ONE_EXPERIMENT_AND_NIGHT = {"list", "validate", "assign", "digest", "replay", "preview", "cost"}
+WITHOUT_ONE_EXPERIMENT_AND_NIGHT = {"list", "validate", "assign", "digest", "late", "replay", "preview", "cost"}
 
 
 @pytest.mark.parametrize("verb", sorted({*cli.VERBS} - WITHOUT_ONE_EXPERIMENT_AND_NIGHT))
 def test_unknown_experiment_is_status_1_with_the_nearest_name(shop, abtest, verb):
-    assert abtest(verb, "chekout", *NIGHT) == (
+    more = ["--approve", "--by", "ana"] if verb == "sign" else []
+    assert abtest(verb, "chekout", *NIGHT, *more) == (
         1, [], [f"abtest: {shop.definitions}: no experiment 'chekout'; did you mean 'checkout'?"])  # fmt: skip
 
 

@@ -23,6 +23,7 @@ _MAIL_BYTES = 35_000  # of the rows; with the rest a mail stays below 40 KB
 _WHY, _TROUBLE, _SLACK_TEXT = 300, 300, 2900
 SECTIONS = {
     "decided": ("Decided or changed tonight", "The verdict differs from the last report, or is the first."),
+    "unsigned": ("To be signed", "These teams sign a final verdict before it is told."),
     "invalid": ("Invalid", "Repair the data, then repeat the night. Until then, effects are withheld."),
     "trouble": ("Failed or held", "What follows kept a night from its report, or a report from its readers."),
     "alarm": ("A guardrail is newly proved harmful", "Decided before, but harm was proved since the last report."),
@@ -30,6 +31,7 @@ SECTIONS = {
     "running": ("Keep running", "Ordered by the night that decides. Interim readings prove nothing yet."),
 }
 _TROUBLE_WORDS = {BROKEN: ("✖", "BROKEN DEFINITION", "bad"), FAILED: ("✖", "FAILED", "bad")}
+UNSIGNED = "AWAITS SIGN-OFF"
 _WAITING = ("?", "WAITING", "warn")
 
 
@@ -121,7 +123,10 @@ def _row(standing: Standing, as_of: dt.date) -> dict[str, Any]:
         "trouble": [],
     }
     row["trouble"] = [_trouble(standing, as_of)] if standing.state != REPORTED else []
-    if standing.document is not None:
+    if standing.unsigned:
+        row |= {"section": "unsigned", "verdicts": [_unsigned(standing)]}
+        row["changed"] = _last_report(standing.last) if standing.last else ""
+    elif standing.document is not None:
         try:
             row |= _reported(standing, ended=standing.night < as_of.isoformat())
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -150,6 +155,13 @@ def _reported(standing: Standing, *, ended: bool) -> dict[str, Any]:
         "changed": _ended(night) if ended else _changed(now, night, last, standing.since),
         "next": _next(now, night),
     }
+
+
+def _unsigned(standing: Standing) -> dict[str, str]:
+    """What stands in the place of the verdicts: neither they nor an effect."""
+    word = "NOT SIGNED" if standing.unsigned.startswith("Not signed") else UNSIGNED
+    said = {"variant": "", "sign": "?", "word": word, "until": "", "tone": "warn", "label": f"? {word}"}
+    return said | {"text": sentence(clean_name(standing.unsigned, _TROUBLE))}
 
 
 def _verdict(card: Mapping[str, Any], verdict: Mapping[str, Any], night: Mapping[str, Any]) -> dict[str, str]:
@@ -230,6 +242,8 @@ def _trouble(standing: Standing, as_of: dt.date) -> dict[str, str]:
     steps = {step for step, _ in standing.problems}
     if standing.state == FAILED and standing.document is not None and all(s.startswith("deliver_") for s in steps):
         word = "NOT DELIVERED"
+    if standing.state == FAILED and steps == {"sign_off"}:
+        word = "NOT SENT"
     day = "" if standing.night == as_of.isoformat() else f"night of {short_day(standing.night)}: "
     texts = [
         (f"{clean_name(step)}: " if step and standing.state == FAILED else "") + clean_name(text, _TROUBLE).rstrip(".")
@@ -268,7 +282,10 @@ def _tally(rows: Iterable[Mapping[str, Any]]) -> str:
     rows = list(rows)
     cards = [verdict for row in rows for verdict in row["verdicts"]]
     without = sum(not row["verdicts"] for row in rows)
-    parts = [verdict_tally(cards)] if cards else []
+    parts = [tally] if (tally := verdict_tally(cards)) else []
+    for word in (UNSIGNED, "NOT SIGNED"):
+        if number := sum(card["word"] == word for card in cards):
+            parts.append(f"? {number} {word}")
     return ", ".join([*parts, f"? {without} WITHOUT A RESULT"] if without else parts)
 
 

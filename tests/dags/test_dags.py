@@ -146,8 +146,9 @@ def test_digest_is_written_for_each_team_and_each_channel_waits_only_for_that(mi
 
 def test_digest_follows_the_nights_one_at_a_time_and_delivers_no_backfill_unless_asked(mixed):
     dag = mixed["dags"]["abtest_digest"]
-    assert (dag["timetable"], dag["catchup"], dag["max_active_runs"]) == ("CronDataIntervalTimetable", False, 1)
-    assert (dag["allowed_run_types"], dag["params"]) == (["backfill", "scheduled"], {"deliver": False})
+    assert (dag["timetable"], dag["catchup"], dag["max_active_runs"]) == ("AssetOrTimeSchedule", False, 1)
+    assert dag["params"] == {"deliver": False}
+    assert dag["allowed_run_types"] == ["asset_triggered", "backfill", "scheduled"]
 
 
 def test_wrong_hour_of_the_digest_is_told_and_keeps_no_experiment_back(described, definitions_folder):

@@ -3,15 +3,20 @@
 import datetime as dt
 import subprocess
 import sys
+import time
 
 import pytest
 
 from abtest_lib import results
-from demo.airflow_local import LocalAirflow, LocalAirflowError, connections
+from abtest_lib.report.text import short_day
+from demo.airflow_local import FINISHED, LocalAirflow, LocalAirflowError, connections
 from demo.receivers import MailReceiver, SlackReceiver
 from tests.browser.fixtures import assert_pictures_are_seen
 
 TODAY = dt.datetime.now(dt.UTC).date()
+# The digest's hour is still to come (but late in the evening), so that only the end of the night can start it.
+DIGEST_HOUR = (dt.datetime.now(dt.UTC).hour + 2) % 24
+DIGEST_BY_ASSET = dt.datetime.now(dt.UTC).hour < DIGEST_HOUR
 # The night as of 5 March decides (tests/dags/conftest.py); its data is that of the 4th.
 DATA_ON = dt.date(2026, 3, 4)
 
@@ -45,7 +50,7 @@ def nights(tmp_path_factory, definitions_folder, module_warehouse):
             "ABTEST_RESULTS": str(folder / "results"),
             "ABTEST_POLL_SECONDS": "1",
             "ABTEST_RETRY_SECONDS": "1",
-            "ABTEST_DIGEST_HOUR": "0",
+            "ABTEST_DIGEST_HOUR": str(DIGEST_HOUR),
             **connections(mail, slack),
         }
         with LocalAirflow(folder / "airflow", env) as airflow:
@@ -55,9 +60,23 @@ def nights(tmp_path_factory, definitions_folder, module_warehouse):
                 airflow.backfill(f"abtest__{key}", DATA_ON, conf)
             for key in asked:
                 airflow.wait(f"abtest__{key}", DATA_ON)
-            for dag_id in ("abtest__tonight", "abtest_digest"):
-                airflow.wait(dag_id, TODAY - dt.timedelta(days=1))
+            airflow.wait("abtest__tonight", TODAY - dt.timedelta(days=1))
+            airflow.backfill("abtest_digest", DATA_ON, until=DATA_ON + dt.timedelta(days=1))
+            airflow.wait("abtest_digest", DATA_ON)
+            wait_for_digest_of_tonight(airflow)
             yield Nights(airflow, mail, slack, folder / "results")
+
+
+def wait_for_digest_of_tonight(airflow):
+    if not DIGEST_BY_ASSET:
+        airflow.wait("abtest_digest", TODAY - dt.timedelta(days=1))
+        return
+    for _ in range(240):
+        if any(run["state"] in FINISHED for run in airflow.asset_runs("abtest_digest")):
+            return
+        airflow.check()
+        time.sleep(0.5)
+    raise AssertionError(f"the digest was not started: {airflow.asset_runs('abtest_digest')}")
 
 
 def test_a_good_night_is_green_to_the_last_task(nights):
@@ -150,14 +169,38 @@ def test_errors_that_would_come_again_are_not_tried_again(nights):
     assert found["try_number"] == 1
 
 
-def test_the_digest_of_the_night_is_sent_with_what_broke(nights):
-    assert nights.airflow.runs("abtest_digest")[str(TODAY - dt.timedelta(days=1))]["state"] == "success"
-    (digest,) = nights.mails_to("digest@example.com")
+@pytest.mark.skipif(not DIGEST_BY_ASSET, reason="late in the evening the hour of the digest has come before")
+def test_the_experiment_that_ends_last_starts_the_digest(nights):
+    (run,) = nights.airflow.asset_runs("abtest_digest")
+    assert (run["state"], run["data_interval_end"]) == ("success", None)
+    ends = []
+    for key in ("tonight", "typo"):
+        scheduled = nights.airflow.runs(f"abtest__{key}")[str(TODAY - dt.timedelta(days=1))]
+        path = f"/api/v2/dags/abtest__{key}/dagRuns/{scheduled['dag_run_id']}/taskInstances/alert_owner"
+        ends.append(nights.airflow.request("GET", path))
+    last = max(ends, key=lambda one: one["end_date"])
+    # The other one did not start it: it has ended skipped, or with its alert.
+    assert last["state"] == "success"
+    (event,) = nights.airflow.request("GET", "/api/v2/assets/events")["asset_events"]
+    assert (event["source_dag_id"], event["extra"]["as_of"]) == (last["dag_id"], str(TODAY))
+
+
+def test_the_digest_of_the_night_is_sent_once_with_what_broke(nights):
+    said = [mail for mail in nights.mails_to("digest@example.com") if f"of {short_day(str(TODAY))}" in mail["Subject"]]
+    (digest,) = said
     assert digest["Subject"].startswith("Experiments of team payments: digest of ")
     text = digest.get_body(("plain",)).get_content()
     assert "BROKEN DEFINITION: typo.yaml:" in text
     assert "Tonight" in text
     assert "Checkout" not in text  # its nights ended in March 2026
+
+
+def test_a_past_digest_is_written_by_a_backfill_and_not_sent(nights):
+    run = nights.airflow.runs("abtest_digest")[str(DATA_ON)]
+    assert (run["run_type"], run["state"]) == ("backfill", "success")
+    folder = nights.results / "_digest" / "2026-03-05" / "payments"
+    assert "Checkout" in (folder / (folder / "current").read_text().strip() / "digest.txt").read_text()
+    assert all("5 Mar 2026" not in mail["Subject"] for mail in nights.mails_to("digest@example.com"))
 
 
 def test_the_mail_of_a_night_shows_verdict_and_pictures_in_a_mailbox(nights, mailbox, chromium):
