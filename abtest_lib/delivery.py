@@ -98,7 +98,6 @@ def deliver_email(night: Path, server: SmtpServer, experiments_folder: Path | st
     """
     if is_replaced(night):
         return []
-    sign_off.check(night)
     return send_mail(night.parent, server, to_whom(night, experiments_folder).email, report_letter(night))
 
 
@@ -154,6 +153,8 @@ def report_letter(night: Path) -> Letter:
 
     Raises
     ------
+    Unsigned
+        If the verdict is to be signed before (`abtest_lib.sign_off`), and is not.
     FileNotFoundError
         If the report has not been written.
 
@@ -162,6 +163,7 @@ def report_letter(night: Path) -> Letter:
     >>> report_letter(night).subject.startswith("✔ SHIP")
     True
     """
+    sign_off.check(night)
     delivery = results.read_json(night / "delivery.json")
     return Letter(
         delivery["subject"],

@@ -17,6 +17,7 @@ from abtest_lib.yaml_fields import EMAIL
 
 FILE = "sign_off.json"
 APPROVED, REJECTED, AWAITED = "approved", "rejected", "awaited"
+_REVISION = "[0-9a-f]" * 12  # beside them a folder keeps failures by task, and one task is called sign_off
 FINAL = frozenset({"ship", "do_not_ship"})
 
 
@@ -96,7 +97,7 @@ def signature(night: Path) -> dict[str, Any] | None:
     True
     """
     verdicts, found = _verdicts(night), []
-    for path in night.parent.parent.glob(f"????-??-??/*/{FILE}"):
+    for path in night.parent.parent.glob(f"????-??-??/{_REVISION}/{FILE}"):
         as_of = path.parent.parent.name
         if as_of <= night.parent.name and _verdicts(path.parent) == verdicts:
             found.append((as_of, _read(path)))

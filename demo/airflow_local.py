@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -453,6 +453,10 @@ class LocalAirflow:
 
         self._await(time.monotonic() + timeout, f"{dag_id}, data of {data_on}", ended, pause=0.5)
         return self.runs(dag_id)[str(data_on)]
+
+    def wait_until(self, what: str, ready: Callable[[], bool], timeout: float = 180) -> None:
+        """Wait until something has happened; what is its name in the error if it has not."""
+        self._await(time.monotonic() + timeout, what, ready, pause=0.5)
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
         """Give the state of each task of a run."""

@@ -218,6 +218,7 @@ def test_digest_shows_that_nobody_answered_in_time(shop):
     failures.record(shop.results, KEY, AS_OF, "sign_off", sign_off.too_late(night))
     text = " ".join(digest_texts(shop)["digest.txt"].split())
     assert "✖ NOT SENT: sign_off: checkout, 2026-02-08: nobody signed the verdict in time" in text
+    assert "Its verdict is told when it has been signed." in text
     assert "SHIP" not in text
 
 

@@ -85,6 +85,7 @@ def definitions_folder(tmp_path_factory):
         if key == "tonight":
             text = text.replace("2026-03-02", str(TODAY - dt.timedelta(days=3)))
             text = text.replace("2026-03-04", str(TODAY - dt.timedelta(days=1)))
+            text += "sign_off: {by: [admin], within_hours: 1}\n"
         (folder / f"{key}.yaml").write_text(text)
     return folder
 

@@ -18,6 +18,8 @@ UPSTREAM = {
     "deliver_email": {"report"},
     "deliver_slack": {"report"},
 }
+# The DAGs that are there whatever the experiments are.
+OTHERS = ("abtest_adhoc", "abtest_deadline", "abtest_digest")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def mixed(described, definitions_folder):
 def test_every_experiment_of_the_repository_has_its_dag(ours):
     keys = definitions.experiment_keys(REPOSITORY / "experiments")
     assert ours["errors"] == {}
-    assert sorted(ours["dags"]) == [*(f"abtest__{key}" for key in keys), "abtest_adhoc", "abtest_digest"]
+    assert sorted(ours["dags"]) == [*(f"abtest__{key}" for key in keys), *OTHERS]
 
 
 def test_parsing_imports_no_heavy_library(ours):
@@ -105,7 +107,7 @@ def test_documentation_shows_the_analysts_words_as_text(mixed):
 def test_a_broken_file_becomes_one_failing_dag_and_hides_no_other(mixed):
     assert mixed["errors"] == {}
     keys = ("banner", "checkout", "refund_flow", "tonight", "typo")
-    assert sorted(mixed["dags"]) == [*(f"abtest__{key}" for key in keys), "abtest_adhoc", "abtest_digest"]
+    assert sorted(mixed["dags"]) == [*(f"abtest__{key}" for key in keys), *OTHERS]
     broken = mixed["dags"]["abtest__typo"]
     assert set(broken["tasks"]) == {"definition", "alert_owner"}
     assert "broken" in broken["tags"]
@@ -118,7 +120,8 @@ def test_a_broken_catalogue_breaks_every_experiment_visibly(described, tmp_path,
         (tmp_path / path.name).write_text(path.read_text() if path.name != name else "- not: [a, mapping")
     found = described(tmp_path)
     assert found["errors"] == {}
-    assert found["dags"].pop("abtest_digest")["tags"] == ["abtest", "digest"]
+    for name in ("deadline", "digest"):
+        assert found["dags"].pop(f"abtest_{name}")["tags"] == ["abtest", name]
     assert found["dags"].pop("abtest_adhoc")["tags"] == ["abtest", "by hand"]
     assert len(found["dags"]) == 5
     assert all("broken" in dag["tags"] for dag in found["dags"].values())
@@ -127,7 +130,7 @@ def test_a_broken_catalogue_breaks_every_experiment_visibly(described, tmp_path,
 def test_a_task_parses_only_its_own_dag(described, definitions_folder):
     found = described(definitions_folder, _AIRFLOW_PARSING_CONTEXT_DAG_ID="abtest__checkout")
     # The other DAGs are in files of their own, which a task of an experiment does not read.
-    assert sorted(found["dags"]) == ["abtest__checkout", "abtest_adhoc", "abtest_digest"]
+    assert sorted(found["dags"]) == ["abtest__checkout", *OTHERS]
 
 
 def test_digest_is_written_for_each_team_and_each_channel_waits_only_for_that(mixed):
@@ -151,8 +154,24 @@ def test_digest_follows_the_nights_one_at_a_time_and_delivers_no_backfill_unless
     assert dag["allowed_run_types"] == ["asset_triggered", "backfill", "scheduled"]
 
 
-def test_wrong_hour_of_the_digest_is_told_and_keeps_no_experiment_back(described, definitions_folder):
-    found = described(definitions_folder, ABTEST_DIGEST_HOUR="24")
+@pytest.mark.parametrize("name", ["ABTEST_DIGEST_HOUR", "ABTEST_DEADLINE_HOUR"])
+def test_wrong_hour_is_told_and_keeps_no_experiment_back(described, definitions_folder, name):
+    found = described(definitions_folder, **{name: "24"})
     (error,) = found["errors"].values()
-    assert "ABTEST_DIGEST_HOUR is '24'; it must be an hour from 0 to 23 (UTC)." in error
+    assert f"{name} is '24'; it must be an hour from 0 to 23 (UTC)." in error
     assert sum(dag_id.startswith("abtest__") for dag_id in found["dags"]) == 5
+
+
+def test_deadline_is_no_matter_of_backfills_and_manual_runs(mixed):
+    dag = mixed["dags"]["abtest_deadline"]
+    assert (dag["timetable"], dag["catchup"], dag["max_active_runs"]) == ("CronDataIntervalTimetable", False, 1)
+    assert dag["allowed_run_types"] == ["scheduled"]
+    assert {(name, task["retries"]) for name, task in dag["tasks"].items()} == {("tell_late", 2)}
+
+
+def test_verdict_is_signed_between_report_and_delivery_where_the_definition_says_so(mixed):
+    tasks = mixed["dags"]["abtest__tonight"]["tasks"]
+    assert tasks["sign_off"]["upstream"] == ["report"]
+    assert tasks["deliver_email"]["upstream"] == tasks["deliver_slack"]["upstream"] == ["sign_off"]
+    assert tasks["sign_off"]["rule"] == tasks["deliver_email"]["rule"] == "all_success"
+    assert (tasks["sign_off"]["owner"], tasks["sign_off"]["retries"]) == ("tom@example.com", 2)

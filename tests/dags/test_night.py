@@ -4,7 +4,9 @@ import datetime as dt
 import subprocess
 import sys
 import time
+import urllib.parse
 
+import duckdb
 import pytest
 
 from abtest_lib import results
@@ -14,6 +16,7 @@ from demo.receivers import MailReceiver, SlackReceiver
 from tests.browser.fixtures import assert_pictures_are_seen
 
 TODAY = dt.datetime.now(dt.UTC).date()
+LAST_DAY = TODAY - dt.timedelta(days=1)
 # The digest's hour is still to come (but late in the evening), so that only the end of the night can start it.
 DIGEST_HOUR = (dt.datetime.now(dt.UTC).hour + 2) % 24
 DIGEST_BY_ASSET = dt.datetime.now(dt.UTC).hour < DIGEST_HOUR
@@ -24,8 +27,8 @@ DATA_ON = dt.date(2026, 3, 4)
 class Nights:
     """What happened: the end of each run, its tasks, and the messages."""
 
-    def __init__(self, airflow, mail, slack, results):
-        self.airflow, self.mail, self.slack, self.results = airflow, mail, slack, results
+    def __init__(self, airflow, mail, slack, results, asked):
+        self.airflow, self.mail, self.slack, self.results, self.asked = airflow, mail, slack, results, asked
 
     def run(self, key):
         return self.airflow.runs(f"abtest__{key}")[str(DATA_ON)]
@@ -43,6 +46,7 @@ class Nights:
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory, definitions_folder, module_warehouse):
     folder = tmp_path_factory.mktemp("night")
+    change(module_warehouse, "DELETE FROM todays_purchases WHERE unit_id = 'visitor'")
     with MailReceiver(folder / "mail") as mail, SlackReceiver(folder / "slack") as slack:
         env = {
             "ABTEST_EXPERIMENTS": str(definitions_folder),
@@ -51,32 +55,62 @@ def nights(tmp_path_factory, definitions_folder, module_warehouse):
             "ABTEST_POLL_SECONDS": "1",
             "ABTEST_RETRY_SECONDS": "1",
             "ABTEST_DIGEST_HOUR": str(DIGEST_HOUR),
+            "ABTEST_DEADLINE_HOUR": "0",
             **connections(mail, slack),
         }
         with LocalAirflow(folder / "airflow", env) as airflow:
             asked = {"checkout": {"deliver": True}, "banner": {}, "refund_flow": {}, "typo": {}}
-            airflow.wait_for_dags(*(f"abtest__{key}" for key in asked), "abtest__tonight", "abtest_digest")
+            airflow.wait_for_dags(
+                *(f"abtest__{key}" for key in asked), "abtest__tonight", "abtest_digest", "abtest_deadline"
+            )
             for key, conf in asked.items():
                 airflow.backfill(f"abtest__{key}", DATA_ON, conf)
+            # At the hour of the deadline a source of tonight is not loaded yet.
+            airflow.wait("abtest_deadline", LAST_DAY)
+            change(module_warehouse, "INSERT INTO todays_purchases VALUES ('visitor', $1)", f"{LAST_DAY} 12:00:00")
             for key in asked:
                 airflow.wait(f"abtest__{key}", DATA_ON)
-            airflow.wait("abtest__tonight", TODAY - dt.timedelta(days=1))
             airflow.backfill("abtest_digest", DATA_ON, until=DATA_ON + dt.timedelta(days=1))
+            request = approve(airflow, "abtest__tonight", mail)
+            airflow.wait("abtest__tonight", LAST_DAY)
             airflow.wait("abtest_digest", DATA_ON)
             wait_for_digest_of_tonight(airflow)
-            yield Nights(airflow, mail, slack, folder / "results")
+            yield Nights(airflow, mail, slack, folder / "results", request)
+
+
+def change(warehouse, statement, *values):
+    """Write while others read now and then: DuckDB lets one process in at a time."""
+    while True:
+        try:
+            with duckdb.connect(str(warehouse)) as opened:
+                opened.execute(statement, values)
+            return
+        except duckdb.IOException:
+            time.sleep(0.05)
+
+
+def approve(airflow, dag_id, mail):
+    """Answer as somebody does who finds the run under Required Actions; what was asked, and who had mail by then."""
+    run_id = airflow.runs(dag_id)[str(LAST_DAY)]["dag_run_id"]
+    airflow.wait_until(
+        "the question to be asked",
+        lambda: airflow.task_states(dag_id, run_id)["sign_off"] in ("awaiting_input", "failed"),
+    )
+    run = urllib.parse.quote(run_id)
+    (asked,) = airflow.request("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run}/hitlDetails")["hitl_details"]
+    asked["told"] = [recipient for message in mail.messages for recipient in message.recipients]
+    path = f"/api/v2/dags/{dag_id}/dagRuns/{run}/taskInstances/sign_off/-1/hitlDetails"
+    airflow.request("PATCH", path, {"chosen_options": ["Approve"], "params_input": {}})
+    return asked
 
 
 def wait_for_digest_of_tonight(airflow):
     if not DIGEST_BY_ASSET:
-        airflow.wait("abtest_digest", TODAY - dt.timedelta(days=1))
+        airflow.wait("abtest_digest", LAST_DAY)
         return
-    for _ in range(240):
-        if any(run["state"] in FINISHED for run in airflow.asset_runs("abtest_digest")):
-            return
-        airflow.check()
-        time.sleep(0.5)
-    raise AssertionError(f"the digest was not started: {airflow.asset_runs('abtest_digest')}")
+    airflow.wait_until(
+        "the digest of tonight", lambda: any(run["state"] in FINISHED for run in airflow.asset_runs("abtest_digest"))
+    )
 
 
 def test_a_good_night_is_green_to_the_last_task(nights):
@@ -151,6 +185,39 @@ def test_the_owner_of_a_failed_night_is_told_what_failed_and_why(nights):
     assert any(message["channel"] == "#alerts" and "refunds" in message["text"] for message in nights.slack.messages)
 
 
+def test_the_alert_leads_to_the_log_of_the_task(nights):
+    (alert,) = nights.mails_to("ben@example.com")
+    run = urllib.parse.quote(nights.run("refund_flow")["dag_run_id"], safe="")
+    page = f"{nights.airflow.url}/dags/abtest__refund_flow/runs/{run}/tasks/outcomes_ready"
+    assert f"Its log: {page}\n" in alert.get_body(("plain",)).get_content().replace("\r\n", "\n")
+
+
+def test_who_waits_at_the_deadline_is_told_once(nights):
+    run = nights.airflow.runs("abtest_deadline")[str(LAST_DAY)]
+    assert (run["run_type"], run["state"]) == ("scheduled", "success")
+    for recipient in ("tom@example.com", "oncall@example.com"):
+        (late,) = (mail for mail in nights.mails_to(recipient) if mail["Subject"].startswith("LATE: "))
+        assert late["Subject"] == f"LATE: 1 experiment without a report, night as of {TODAY}"
+        text = late.get_body(("plain",)).get_content()
+        assert "Tonight (tonight)" in text
+        assert "todays: has no row of" in text
+        assert f"{nights.airflow.url}/dags/abtest__tonight" in text
+    assert sum(message["text"].startswith("LATE: ") for message in nights.slack.messages) == 1
+
+
+def test_a_final_verdict_waits_for_a_signature_before_it_is_sent(nights):
+    assert nights.asked["subject"].endswith("✔ SHIP")
+    assert "Conversion is better" in nights.asked["body"]
+    assert nights.asked["assigned_users"] == [{"id": "admin", "name": "admin"}]
+    assert "tonight@example.com" not in nights.asked["told"]
+    (request,) = (mail for mail in nights.mails_to("tom@example.com") if mail["Subject"].startswith("Please sign: "))
+    assert "/tasks/sign_off/required_actions" in request.get_body(("plain",)).get_content()
+    night = results.night_folder(nights.results, "tonight", TODAY)
+    assert results.read_json(night / "sign_off.json")["by"] == "admin"
+    (report,) = nights.mails_to("tonight@example.com")
+    assert "SHIP" in report["Subject"]
+
+
 def test_the_owner_of_a_good_night_gets_no_alert(nights):
     assert nights.mails_to("ana@example.com") == []
 
@@ -175,7 +242,7 @@ def test_the_experiment_that_ends_last_starts_the_digest(nights):
     assert (run["state"], run["data_interval_end"]) == ("success", None)
     ends = []
     for key in ("tonight", "typo"):
-        scheduled = nights.airflow.runs(f"abtest__{key}")[str(TODAY - dt.timedelta(days=1))]
+        scheduled = nights.airflow.runs(f"abtest__{key}")[str(LAST_DAY)]
         path = f"/api/v2/dags/abtest__{key}/dagRuns/{scheduled['dag_run_id']}/taskInstances/alert_owner"
         ends.append(nights.airflow.request("GET", path))
     last = max(ends, key=lambda one: one["end_date"])
