@@ -171,7 +171,30 @@ def dry_run(
         found.append(one)
     preview.write(experiment, found, results_folder)
     log.info("%s", preview.sentence(found))
-    return [f"{experiment.key}: {preview.sentence(found)}", *(line for one in found for line in one.lines)]
+    return preview_lines(experiment.key, found)
+
+
+def preview_lines(key: str, found: Sequence[preview.PreviewedNight]) -> list[str]:
+    """Say what would change: how many verdicts, then night by night.
+
+    Parameters
+    ----------
+    key : str
+        The experiment.
+    found : sequence of PreviewedNight
+        All nights.
+
+    Returns
+    -------
+    list of str
+        The first line stands alone.
+
+    Examples
+    --------
+    >>> preview_lines("new_ranker", [preview.PreviewedNight(dt.date(2026, 3, 9), "3f2a", "3f2a", verdicts=1)])
+    ['new_ranker: 0 of 1 verdict would change', '2026-03-09: same']
+    """
+    return [f"{key}: {preview.sentence(found)}", *(line for one in found for line in one.lines)]
 
 
 def mail_report(night: Path, server: SmtpServer, recipients: Collection[str], reason: str | None = None) -> list[str]:

@@ -72,7 +72,8 @@ VERBS = {
     "report": ("write the report", "Writes the mail, the full page, text, Markdown, Slack message, charts and all "
                                    "numbers, and makes this revision the current one of its night."),
     "deliver_email": ("mail the current report", "Sends the night's current report to notify.email and to those who "
-                                                 "subscribe (subscriptions.yaml), each recipient once."),
+                                                 "subscribe (subscriptions.yaml), each recipient once. With --mail-to "
+                                                 "only to the addresses given, marked as sent by hand."),
     "deliver_slack": ("post the current report", "Posts the night's current report to notify.slack and the channels of "
                                                  "subscriptions.yaml, once each."),
     "digest": ("write the digest of each team for a night",
@@ -180,19 +181,7 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--deliver", action="store_true", help="also send it to those who subscribe to it")
         if name == "plan":
             _add_plan(verb)
-        if name in ("run", "collect", "outcomes_ready", "preview"):
-            verb.add_argument("--accept-incomplete", action="append", default=[], metavar="SOURCE",
-                              help="analyse although this source's last day is not whole; recorded")  # fmt: skip
-        if name in ("run", "collect", "preview"):
-            verb.add_argument("--reread", action="store_true",
-                              help="read the experiment's sources anew: rows were changed in place")  # fmt: skip
-        if name == "run":
-            verb.add_argument("--since", type=_date, metavar="DATE", help="also run the nights from this date on")
-        if name == "replay":
-            verb.add_argument("--write", action="store_true", help="write the reports anew")
-        if name in ("run", "replay"):
-            verb.add_argument("--reason", metavar="TEXT",
-                              help="why; kept in published.jsonl of each night that gets another revision")  # fmt: skip
+        _add_choices(name, verb)
         _add_places(verb)
     return parser
 
@@ -219,6 +208,27 @@ def _add_sign(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--by", required=True, metavar="NAME", help="who signs")
 
 
+def _add_choices(name: str, verb: argparse.ArgumentParser) -> None:
+    if name in ("run", "collect", "outcomes_ready", "preview"):
+        verb.add_argument("--accept-incomplete", action="append", default=[], metavar="SOURCE",
+                          help="analyse although this source's last day is not whole; recorded")  # fmt: skip
+    if name in ("run", "collect", "preview"):
+        verb.add_argument("--reread", action="store_true",
+                          help="read the experiment's sources anew: rows were changed in place")  # fmt: skip
+    if name == "run":
+        verb.add_argument("--since", type=_date, metavar="DATE", help="also run the nights from this date on")
+    if name == "replay":
+        verb.add_argument("--write", action="store_true", help="write the reports anew")
+    if name in ("run", "replay"):
+        verb.add_argument("--reason", metavar="TEXT",
+                          help="why; kept in published.jsonl of each night that gets another revision")  # fmt: skip
+    if name == "deliver_email":
+        verb.add_argument("--reason", metavar="TEXT", help="why; stands on top of a mail by hand")
+    if name in ("preview", "deliver_email"):
+        verb.add_argument("--mail-to", action="append", default=[], type=_address, metavar="ADDRESS",
+                          help="send it by hand to this address alone; may be repeated")  # fmt: skip
+
+
 def _add_range(verb: argparse.ArgumentParser) -> None:
     for name, dest, word in (("--from", "since", "first"), ("--to", "until", "last")):
         verb.add_argument(name, dest=dest, type=_date, metavar="DATE",
@@ -240,6 +250,14 @@ def _date(text: str) -> dt.date:
     if not 1990 <= date.year < 2200:
         raise argparse.ArgumentTypeError(f"{text} is no night; it must be between 1990 and 2199")
     return date
+
+
+def _address(text: str) -> str:
+    from abtest_lib.yaml_fields import EMAIL
+
+    if not EMAIL[0].fullmatch(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no e-mail address")
+    return text
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -471,8 +489,13 @@ def _night_step(name: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _deliver_email(options: argparse.Namespace) -> int:
-    from abtest_lib import delivery, settings
+    from abtest_lib import by_hand, delivery, settings
 
+    if options.mail_to:
+        night, server = _night(options, results.CURRENT, "run"), settings.smtp_server()
+        return _print_delivered(by_hand.mail_report(night, server, options.mail_to, options.reason))
+    if options.reason:
+        raise ValueError("--reason stands on top of a mail by hand; give it together with --mail-to.")
     return _print_delivered(_delivered(delivery.deliver_email, settings.smtp_server, options))
 
 
@@ -507,10 +530,11 @@ def _digest(options: argparse.Namespace) -> int:
 
 
 def _preview(options: argparse.Namespace) -> int:
-    from abtest_lib import preview
+    from abtest_lib import by_hand, preview, settings
 
     experiment = definitions.load_experiment(options.experiments, options.experiment)
     metrics = definitions.load_catalogue(options.experiments).metrics.values()
+    server = settings.smtp_server() if options.mail_to else None
     days = preview.nights(experiment, options.results, options.since, options.until)
     found = []
     with _warehouse(options) as warehouse:
@@ -521,6 +545,9 @@ def _preview(options: argparse.Namespace) -> int:
             found.append(one)
     path = preview.write(experiment, found, options.results)
     print(f"{experiment.key}: {preview.sentence(found)}\n  {path}")
+    if server:
+        lines = by_hand.preview_lines(experiment.key, found)
+        _print_delivered(by_hand.mail_preview(experiment.key, lines, server, options.mail_to, options.results))
     return 0
 
 

@@ -335,6 +335,38 @@ def test_delivery_says_who_got_it_and_the_second_time_nobody(abtest, tmp_path, m
         assert abtest("deliver_slack", KEY, *NIGHT) == (0, ["nobody new to send to"], [])
 
 
+def test_mail_by_hand_goes_to_those_named_and_the_nightly_one_still_to_its_own(abtest, tmp_path, monkeypatch):
+    abtest("run", KEY, *NIGHT)
+    with MailReceiver(tmp_path / "mail") as mail:
+        monkeypatch.setenv("ABTEST_SMTP", f"smtp://{mail.host}:{mail.port}?security=none")
+        by_hand = ["deliver_email", KEY, *NIGHT, "--mail-to", "boss@example.com", "--mail-to", "eve@example.com"]
+        assert abtest(*by_hand, "--reason", "for Monday") == (0, ["sent to boss@example.com, eve@example.com"], [])
+        assert abtest("deliver_email", KEY, *NIGHT) == (0, ["sent to team@example.com, boss@example.com"], [])
+        assert abtest("preview", KEY, "--mail-to", "eve@example.com")[1][-1] == "sent to eve@example.com"
+        subjects = [received.message["Subject"] for received in mail.messages]
+    assert [subject.partition(":")[0] for subject in subjects] == [
+        "By hand",
+        "By hand",
+        "✔ SHIP",
+        "✔ SHIP",
+        "PREVIEW, by hand",
+    ]
+
+
+@pytest.mark.parametrize(("arguments", "status", "message"), [
+    (["deliver_email", KEY, *NIGHT, "--reason", "x"], 1, "abtest: --reason stands on top of a mail by hand; give it "
+                                                         "together with --mail-to."),
+    (["preview", KEY, "--mail-to", "ana"], 2, "abtest preview: error: argument --mail-to: 'ana' is no e-mail address"),
+    (["preview", KEY, "--mail-to", "ana@example.com"], 1, "abtest: ABTEST_SMTP is not set to a mail server; "),
+])  # fmt: skip
+def test_wrong_mail_by_hand_is_told_before_any_work(shop, abtest, arguments, status, message):
+    abtest("run", KEY, *NIGHT)
+    found, out, err = abtest(*arguments)
+    assert (found, out) == (status, [])
+    assert err[-1].startswith(message)
+    assert not (shop.results / "_previews").exists()
+
+
 def test_installed_command_is_this_one(shop):
     command = Path(sys.executable).with_name("abtest")
     found = subprocess.run([command, "validate"], capture_output=True, text=True, check=False)  # noqa: S603
