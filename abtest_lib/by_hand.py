@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from abtest_lib import pipeline, preview
+from abtest_lib.collection import forget_sources
 from abtest_lib.definitions import Experiment, load_catalogue, load_experiment
 from abtest_lib.delivery import is_replaced, report_letter, what_it_says
 from abtest_lib.errors import DefinitionError
@@ -26,7 +27,7 @@ from abtest_lib.yaml_fields import EMAIL
 log = logging.getLogger(__name__)  # Airflow shows it in the log of the task
 
 CHANNEL = "by-hand"
-FIELDS = ("experiment", "as_of", "since", "dry_run", "reason", "recipients", "accept_incomplete")
+FIELDS = ("experiment", "as_of", "since", "dry_run", "reason", "recipients", "accept_incomplete", "reread")
 LEAST_REASON = 10  # letters
 
 
@@ -37,7 +38,7 @@ def check(asked: Mapping[str, Any], experiments_folder: Path | str) -> Experimen
     ----------
     asked : mapping
         ``experiment``, ``as_of`` and, where given, ``since`` (the first night of a dry run), ``dry_run`` (True unless
-        given), ``reason``, ``recipients`` and ``accept_incomplete``.
+        given), ``reason``, ``recipients``, ``accept_incomplete``, and ``reread`` (rows were changed in place).
     experiments_folder : path
         The folder of the definitions.
 
@@ -131,6 +132,8 @@ def run(
     experiment = check(asked, experiments_folder)
     metrics = load_catalogue(experiments_folder).metrics.values()
     as_of, accepted = dt.date.fromisoformat(asked["as_of"]), asked.get("accept_incomplete") or ()
+    if asked.get("reread"):
+        forget_sources(experiment, warehouse, results_folder)
     return pipeline.run(experiment, as_of, warehouse, results_folder, metrics, accepted, _reason(asked))
 
 
@@ -166,6 +169,8 @@ def dry_run(
     since = dt.date.fromisoformat(asked["since"]) if asked.get("since") else as_of
     days, found = preview.nights(experiment, results_folder, since, as_of), []
     accepted = asked.get("accept_incomplete") or ()
+    if asked.get("reread"):
+        forget_sources(experiment, warehouse, results_folder)
     for one in preview.preview(experiment, days, warehouse, results_folder, metrics, accepted):
         log.info("%s", "\n".join(one.lines))
         found.append(one)

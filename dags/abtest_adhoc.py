@@ -42,6 +42,59 @@ from abtest_lib.yaml_fields import EMAIL
 
 # A long range is read night by night.
 HOURS = dt.timedelta(hours=6)
+# Without null the form marks a list as required.
+MAY_BE_EMPTY = {"type": ["null", "array"]}
+FORM = {
+    "as_of": Param(
+        None,
+        type="string",
+        format="date",
+        title="Night (as of)",
+        description_md="Data before 00:00 UTC of this date, so the last day of data is the day before.",
+    ),
+    "dry_run": Param(
+        True,
+        type="boolean",
+        title="Dry run",
+        description_md="On: say which verdicts would change, and publish nothing. Off: publish the night.",
+    ),
+    "since": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        title="Dry run since",
+        description_md="Dry runs only: also look at the nights from this one on, such as three weeks back.",
+    ),
+    "reason": Param(
+        None,
+        **REASON.schema
+        | {"description_md": "Why, in 10 letters or more; required when the night is published. Kept with it, and on top "
+            "of the mail."},
+    ),
+    "recipients": Param(
+        [],
+        **MAY_BE_EMPTY,
+        items={"type": "string", "pattern": f"^{EMAIL[0].pattern}$"},
+        uniqueItems=True,
+        maxItems=50,
+        title="Recipients",
+        description_md="E-mail addresses, one a line: they get the preview or the report, and nobody else does.",
+    ),
+    "accept_incomplete": Param(
+        [],
+        **ACCEPT_INCOMPLETE.schema
+        | MAY_BE_EMPTY
+        | {"description_md": "Outcome sources that are taken as they are, although their last day is not whole. The "
+            "report says so."},
+    ),
+    "reread": Param(
+        False,
+        type="boolean",
+        title="Read anew",
+        description_md="Rows were changed in place, without a new load time or a word in the load log: read the "
+        "experiment's sources once more.",
+    ),
+}  # fmt: skip
 
 
 @task
@@ -93,61 +146,12 @@ def _asked() -> dict:
     return dict(get_current_context()["params"])
 
 
-def _keys() -> list[str]:
+def _experiment() -> Param:
     """The experiments by the names of their files alone: a thousand cost nothing at parse."""
-    return [key for key in definitions.experiment_keys(experiments_folder()) if definitions.KEY.fullmatch(key)]
-
-
-def _form() -> dict[str, Param]:
-    keys = _keys()
-    return {
-        # An empty list would be no schema: without experiments any name is refused by `check`.
-        "experiment": Param(
-            None,
-            type="string",
-            title="Experiment",
-            description_md="The name of its file.",
-            **({"enum": keys} if keys else {}),
-        ),
-        "as_of": Param(
-            None,
-            type="string",
-            format="date",
-            title="Night (as of)",
-            description_md="Data before 00:00 UTC of this date, so the last day of data is the day before.",
-        ),
-        "dry_run": Param(
-            True,
-            type="boolean",
-            title="Dry run",
-            description_md="On: say which verdicts would change, and publish nothing. Off: publish the night.",
-        ),
-        "since": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="Dry run since",
-            description_md="Dry runs only: also look at the nights from this one on, such as three weeks back.",
-        ),
-        "reason": Param(
-            None,
-            **REASON.schema
-            | {"description_md": "Required when the night is published: why. Kept with the revision; in the mail too."},
-        ),
-        "recipients": Param(
-            [],
-            type="array",
-            items={"type": "string", "pattern": f"^{EMAIL[0].pattern}$"},
-            uniqueItems=True,
-            maxItems=50,
-            title="Recipients",
-            description_md="E-mail addresses, one a line: they get the preview or the report, and nobody else does.",
-        ),
-        "accept_incomplete": Param(
-            [], **ACCEPT_INCOMPLETE.schema | {"description_md": "Outcome sources that are taken as they are, although "
-            "their last day is not whole. The report says so."},
-        ),
-    }  # fmt: skip
+    keys = [key for key in definitions.experiment_keys(experiments_folder()) if definitions.KEY.fullmatch(key)]
+    # An empty list would be no schema: without experiments any name is refused by `check`.
+    listed = {"enum": keys} if keys else {}
+    return Param(None, type="string", title="Experiment", description_md="The name of its file.", **listed)
 
 
 with DAG(
@@ -156,7 +160,7 @@ with DAG(
     doc_md=__doc__,
     default_args=EVERY_TASK,
     tags=["abtest", "by hand"],
-    params=_form(),
+    params={"experiment": _experiment(), **FORM},
     schedule=None,
     catchup=False,
     max_active_runs=4,

@@ -50,8 +50,8 @@ REASON = Param(
     minLength=10,
     maxLength=500,
     title="Reason",
-    description_md="Backfills only: why these nights are run again. Kept in `published.jsonl`, with each revision that "
-    "becomes the current one.",
+    description_md="Backfills only: why these nights are run again, in 10 letters or more. Kept in `published.jsonl` "
+    "with each revision that becomes the current one.",
 )
 ACCEPTED = "{{ params.accept_incomplete | join(',') }}"
 

@@ -66,7 +66,7 @@ def to(mail):
     ({"accept_incomplete": ["clicks"]}, "checkout: 'clicks' is no outcome source of it, so it cannot be accepted as it "
                                         "is; there are: purchases, page_loads."),
     ({"dry-run": False}, "checkout: 'dry-run' is no field of the form; there are: experiment, as_of, since, dry_run, "
-                         "reason, recipients, accept_incomplete."),
+                         "reason, recipients, accept_incomplete, reread."),
 ])  # fmt: skip
 def test_form_that_cannot_be_done_is_refused(shop, form, message):
     with pytest.raises(DefinitionError) as refused:
@@ -115,6 +115,17 @@ def test_dry_run_and_run_say_the_same(shop):
     assert lines[0] == f"{KEY}: 0 of 1 verdict would change"
     assert lines[1].endswith(" values would change")
     assert kept["previewed"] == night.name
+
+
+def test_rows_that_were_changed_in_place_are_seen_when_they_are_read_anew(shop):
+    shop.run()  # what is kept belongs to the warehouse in its new place
+    shop.change("UPDATE purchases SET amount_usd = 3 * amount_usd WHERE unit_id = 'u1'")
+    with connect(shop.warehouse) as warehouse:
+        places = (shop.definitions, shop.results, warehouse)
+        assert by_hand.dry_run(ASKED, *places)[1] == f"{AS_OF}: same"
+        assert by_hand.dry_run({**ASKED, "reread": True}, *places)[1].endswith(" values would change")
+        first = shop.current()
+        assert by_hand.run({**ASKED, "reread": True, "dry_run": False, "reason": REASON}, *places) != first
 
 
 def test_incomplete_night_is_refused_and_publishes_nothing(shop):

@@ -86,7 +86,7 @@ def new_mails(places):
     ({"dry_run": "no"}, "'no' is not of type 'boolean'"),
     ({"dry_run": False, "reason": "again"}, "'again' is too short"),
     ({"reason": "x" * 501}, "is too long"),
-    ({"recipients": "ana@example.com"}, "is not of type 'array'"),
+    ({"recipients": "ana@example.com"}, "is not of type 'null', 'array'"),
     ({"recipients": ["ana"]}, "'ana' does not match"),
     ({"recipients": ["ana@example.com, ben@example.com"]}, "does not match"),
     ({"recipients": ["ana@example.com"] * 2}, "has non-unique elements"),

@@ -22,6 +22,7 @@ DIGEST_HOUR = (dt.datetime.now(dt.UTC).hour + 2) % 24
 DIGEST_BY_ASSET = dt.datetime.now(dt.UTC).hour < DIGEST_HOUR
 # The night as of 5 March decides (tests/dags/conftest.py); its data is that of the 4th.
 DATA_ON = dt.date(2026, 3, 4)
+REASON = "purchases were repaired"
 
 
 class Nights:
@@ -59,10 +60,9 @@ def nights(tmp_path_factory, definitions_folder, module_warehouse):
             **connections(mail, slack),
         }
         with LocalAirflow(folder / "airflow", env) as airflow:
-            asked = {"checkout": {"deliver": True}, "banner": {}, "refund_flow": {}, "typo": {}}
-            airflow.wait_for_dags(
-                *(f"abtest__{key}" for key in asked), "abtest__tonight", "abtest_digest", "abtest_deadline"
-            )
+            asked = {"checkout": {"deliver": True, "reason": REASON}, "banner": {}, "refund_flow": {}, "typo": {}}
+            ours = ("abtest__tonight", "abtest_adhoc", "abtest_digest", "abtest_deadline")
+            airflow.wait_for_dags(*(f"abtest__{key}" for key in asked), *ours)
             for key, conf in asked.items():
                 airflow.backfill(f"abtest__{key}", DATA_ON, conf)
             # At the hour of the deadline a source of tonight is not loaded yet.
@@ -153,6 +153,13 @@ def test_the_same_night_by_hand_gives_the_same_bytes(nights, tmp_path, definitio
 def test_the_report_of_a_good_night_is_in_the_results(nights):
     night = nights.results / "checkout" / "2026-03-05"
     assert (night / (night / "current").read_text().strip() / "report.html").is_file()
+
+
+def test_the_reason_of_a_backfill_is_kept_with_the_revision(nights):
+    (line,) = results.publications(nights.results / "checkout" / "2026-03-05")
+    assert (line["replaces"], line["reason"]) == (None, REASON)
+    (line,) = results.publications(nights.results / "banner" / "2026-03-05")
+    assert line["reason"] is None
 
 
 def test_a_failed_sample_ratio_skips_the_effects_and_still_reports(nights):
@@ -285,3 +292,35 @@ def test_a_manual_run_is_refused(nights):
         nights.airflow.request(
             "POST", "/api/v2/dags/abtest__checkout/dagRuns", {"logical_date": "2026-03-03T12:00:00Z"}
         )
+
+
+def test_a_dry_run_by_hand_goes_through_the_scheduler_and_publishes_nothing(nights):
+    night = nights.results / "checkout" / "2026-03-05"
+    before = (night / "current").read_bytes(), (night / "published.jsonl").read_bytes()
+    form = {"experiment": "checkout", "as_of": "2026-03-05", "recipients": ["boss@example.com"]}
+    run = trigger_by_hand(nights, form)
+    assert (run["state"], run["run_type"], run["data_interval_end"]) == ("success", "manual", None)
+    states = nights.airflow.task_states("abtest_adhoc", run["dag_run_id"])
+    assert states == {"check": "success", "dry_run": "success", "publish": "skipped", "deliver": "success"}
+    assert "0 of 1 verdict would change" in nights.airflow.task_log("abtest_adhoc", run["dag_run_id"], "dry_run")
+    (mail,) = nights.mails_to("boss@example.com")
+    assert mail["Subject"] == "PREVIEW, by hand: checkout: 0 of 1 verdict would change"
+    assert ((night / "current").read_bytes(), (night / "published.jsonl").read_bytes()) == before
+
+
+def test_a_wrong_form_is_refused_when_it_is_sent(nights):
+    for form in ({"as_of": "2026-03-05"}, {"experiment": "checkout", "as_of": "soon"}):
+        with pytest.raises(LocalAirflowError) as refused:
+            trigger_by_hand(nights, form)
+        assert refused.value.status == 400
+
+
+def trigger_by_hand(nights, form):
+    """Send the form of abtest_adhoc as the page does, without a logical date, and wait for the end of the run."""
+    runs = "/api/v2/dags/abtest_adhoc/dagRuns"
+    run = nights.airflow.request("POST", runs, {"logical_date": None, "conf": form})
+    deadline = time.monotonic() + 180
+    while run["state"] not in ("success", "failed") and time.monotonic() < deadline:
+        time.sleep(0.5)
+        run = nights.airflow.request("GET", f"{runs}/{run['dag_run_id']}")
+    return run
