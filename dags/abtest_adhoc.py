@@ -68,8 +68,8 @@ FORM = {
     "reason": Param(
         None,
         **REASON.schema
-        | {"description_md": "Why, in 10 letters or more; required when the night is published. Kept with it, and on top "
-            "of the mail."},
+        | {"description_md": "Why, in 10 letters or more; required when the night is published. Kept with it, and "
+            "put on top of the mail."},
     ),
     "recipients": Param(
         [],
