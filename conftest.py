@@ -74,7 +74,7 @@ def _examples(request, doctest_namespace, tmp_path, monkeypatch):
     if module.stem in NIGHTLY:
         yield from _night_names(request, doctest_namespace, tmp_path)
     else:
-        if module.parent.name == "report":
+        if module.parent.name in ("report", "pages"):
             doctest_namespace.update(_report_names(request.getfixturevalue("checkout_night")))
         yield
 

@@ -149,7 +149,7 @@ def _reported(standing: Standing, *, ended: bool) -> dict[str, Any]:
     now = {verdict["variant"]: verdict["verdict"] for verdict in verdicts}
     cards = [verdict_card(verdict, night, [last] if last else []) for verdict in verdicts]
     return {
-        "section": _section(now, night, night if ended else last),
+        "section": section_of(now, night, night if ended else last),
         "order": min((verdict.get("until") or "" for verdict in verdicts), default=""),
         "verdicts": [_verdict(card, verdict, night) for card, verdict in zip(cards, verdicts, strict=True)],
         "changed": _ended(night) if ended else _changed(now, night, last, standing.since),
@@ -183,7 +183,29 @@ def _primary(variant: str, night: Mapping[str, Any]) -> str:
     return f"{clean_name(metric['title'])}: {said}."
 
 
-def _section(now: Mapping[str, str], night: Mapping[str, Any], last: Mapping[str, Any] | None) -> str:
+def section_of(now: Mapping[str, str], night: Mapping[str, Any], last: Mapping[str, Any] | None) -> str:
+    """Sort a night's report into one of `SECTIONS`.
+
+    Parameters
+    ----------
+    now : mapping of str to str
+        Verdict by variant.
+    night : mapping
+        What ``readable`` returned.
+    last : mapping or None
+        The report before; the night itself where nothing may count as new.
+
+    Returns
+    -------
+    str
+        Its key.
+
+    Examples
+    --------
+    >>> now = {"treatment": "ship"}
+    >>> section_of(now, document, None), section_of(now, document, document)
+    ('decided', 'before')
+    """
     before = words(last) if last else {}
     changed = [verdict for variant, verdict in now.items() if before.get(variant) != verdict]
     decided = {"ship", "do_not_ship"}
