@@ -273,31 +273,8 @@ def _in_trouble(root: Path, key: str, found: _Found) -> dict[str, str] | None:
         word = "HELD" if held else "NOT DELIVERED" if sent else "FAILED"
         return _state("?" if held else "✖", word, "warn" if held else "bad", f"{day}: {texts}")
     if waits := store.waiting(folder):
-        return _state("?", "WAITING", "warn", f"{day}: {waiting_text(waits)}")
+        return _state("?", "WAITING", "warn", f"{day}: {store.waiting_text(waits)}")
     return None
-
-
-def waiting_text(waits: Mapping[str, Any]) -> str:
-    """Say what a night waits for, since when and until when.
-
-    Parameters
-    ----------
-    waits : mapping
-        What ``store.waiting`` returned.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> waiting_text({"since": "2026-03-09T00:05:11+00:00", "until": "2026-03-10T00:05:11+00:00",
-    ...               "sources": [{"source": "purchases", "reason": "no rows of 2026-03-08"}]})
-    'purchases (no rows of 2026-03-08), since 2026-03-09 00:05, until 2026-03-10 00:05 UTC'
-    """
-    sources = "; ".join(f"{one.get('source')} ({one.get('reason')})" for one in waits["sources"])
-    since, until = (str(waits[name])[:16].replace("T", " ") for name in ("since", "until"))
-    return f"{sources}, since {since}, until {until} UTC"
 
 
 def _late(found: _Found, expected: dt.date) -> str:

@@ -186,11 +186,8 @@ def revision_folder(results_folder: Path | str, key: str, as_of: dt.date, revisi
     found = one_night(results_folder, key, as_of)
     name = found.current if revision is None else revision
     if name is None:
-        reasons = [f"{task}: {reason}" for task, reason in failures.read(results_folder, key, as_of).items()]
-        raise NotThere(
-            f"The night of {as_of} of {key} has no published report. "
-            + (f"What failed: {'; '.join(reasons)}" if reasons else _nearest(results_folder, key, as_of))
-        )
+        told = _why_unpublished(results_folder, key, found) or _nearest(results_folder, key, as_of)
+        raise NotThere(f"The night of {as_of} of {key} has no published report. {told}")
     if name not in found.revisions:
         there = f"There are: {', '.join(found.revisions)}." if found.revisions else "There is none."
         raise NotThere(f"The night of {as_of} of {key} has no revision {clean_name(name)!r}. {there}")
@@ -289,6 +286,29 @@ def waiting(night: Path) -> dict[str, Any] | None:
     return _mapping(night / "waiting.json", ("since", "until", "sources"))
 
 
+def waiting_text(waits: Mapping[str, Any]) -> str:
+    """Say what a night waits for, since when and until when.
+
+    Parameters
+    ----------
+    waits : mapping
+        What ``store.waiting`` returned.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> waiting_text({"since": "2026-03-09T00:05:11+00:00", "until": "2026-03-10T00:05:11+00:00",
+    ...               "sources": [{"source": "purchases", "reason": "no rows of 2026-03-08"}]})
+    'purchases (no rows of 2026-03-08), since 2026-03-09 00:05, until 2026-03-10 00:05 UTC'
+    """
+    sources = "; ".join(f"{one.get('source')} ({one.get('reason')})" for one in waits["sources"])
+    since, until = (str(waits[name])[:16].replace("T", " ") for name in ("since", "until"))
+    return f"{sources}, since {since}, until {until} UTC"
+
+
 def is_held(night: Path, task: str) -> bool:
     """Whether a step failed because it waited long enough, and not because something broke.
 
@@ -378,6 +398,14 @@ def _inside(path: Path) -> Path:
     if path.resolve() != path:
         raise NotThere(f"{path.name}: a link lies on the way to it, and pages follow none below the results.")
     return path
+
+
+def _why_unpublished(results_folder: Path | str, key: str, night: Night) -> str:
+    reasons = [f"{task}: {reason}" for task, reason in failures.read(results_folder, key, night.as_of).items()]
+    if reasons:
+        return f"What failed: {clean_name('; '.join(reasons), 800)}"
+    waits = waiting(night.folder)
+    return f"It waits for {clean_name(waiting_text(waits), 800)}." if waits else ""
 
 
 def _nearest(results_folder: Path | str, key: str, as_of: dt.date) -> str:
