@@ -42,7 +42,7 @@ HTML = "text/html; charset=utf-8"
 _TITLES = {401: "Not signed in", 403: "Not allowed", 404: "Nothing here", 422: "This address is not understood"}
 _TEXTS = {
     401: "These pages are for people who are signed in to Airflow.",
-    403: "You may not read this DAG, so its results are not shown to you. Ask whoever administers Airflow.",
+    403: "You may not read this DAG, so its results are not shown. Ask whoever administers Airflow, or sign in again.",
     404: "There is no page with this address. The list of experiments leads to all of them.",
     405: "These pages can only be read.",
     422: "A part of the address is not what it must be. The list of experiments leads to every page.",
