@@ -67,6 +67,7 @@ from abtest_connections import (
 )
 from abtest_links import task_url
 from abtest_nights import LAST_OF_NIGHT, end_night
+from abtest_report_links import add_links
 from abtest_sensors import OutcomesReadySensor
 from abtest_tasks import ACCEPT_INCOMPLETE, ACCEPTED, AS_OF, DELIVER, EVERY_TASK, REASON, skip_unless_delivered
 from airflow.sdk import (
@@ -350,4 +351,4 @@ def _dags() -> Iterator[DAG]:
 
 
 for _dag in _dags():
-    globals()[_dag.dag_id] = _dag
+    globals()[_dag.dag_id] = add_links(_dag)

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from abtest_lib import definitions, failures, results
+from abtest_lib.report.readable import readable
 from abtest_lib.report.text import clean_name, listed
+from abtest_lib.report.vocabulary import VERDICTS
 
 REVISION = re.compile(r"[0-9a-f]{12}")
 # What a page may hand out of a revision's folder, and as what.
@@ -259,8 +261,9 @@ def read_results(folder: Path) -> dict[str, Any]:
     """
     try:
         found = results.read_json(folder / "results.json")
-        _ = found["as_of"], found["experiment"]["title"], [one["verdict"] for one in found["verdicts"]]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        _ = found["as_of"], found["experiment"]["title"], [VERDICTS[one["verdict"]] for one in found["verdicts"]]
+        readable(found)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise NotThere(f"{folder.name}/results.json cannot be read ({failures.error_text(error)}).") from None
     return found
 
