@@ -35,6 +35,8 @@ NIGHTLY = (
     "cells",
     "caps",
     "day_counts",
+    "source_watch",
+    "maturity",
     "limits",
     "totals",
     "verify",

@@ -212,6 +212,9 @@ def _add_choices(name: str, verb: argparse.ArgumentParser) -> None:
     if name in ("run", "collect", "outcomes_ready", "preview"):
         verb.add_argument("--accept-incomplete", action="append", default=[], metavar="SOURCE",
                           help="analyse although this source's last day is not whole; recorded")  # fmt: skip
+    if name in ("run", "collect"):
+        verb.add_argument("--leave-out-late", action="append", default=[], metavar="SOURCE",
+                          help="leave out secondary metrics of this source if it is late; recorded")  # fmt: skip
     if name in ("run", "collect", "preview"):
         verb.add_argument("--reread", action="store_true",
                           help="read the experiment's sources anew: rows were changed in place")  # fmt: skip
@@ -342,7 +345,8 @@ def _run(options: argparse.Namespace) -> int:
         for number in range((options.as_of - first).days + 1):
             day = first + dt.timedelta(days=number)
             accepted, reason = options.accept_incomplete, options.reason
-            night = pipeline.run(experiment, day, warehouse, options.results, metrics, accepted, reason)
+            night = pipeline.run(experiment, day, warehouse, options.results, metrics, accepted, reason,
+                                 options.leave_out_late)  # fmt: skip
             _print_verdicts(night)
     return 0
 
@@ -390,8 +394,9 @@ def _outcomes_ready(options: argparse.Namespace) -> int:
     from abtest_lib import pipeline
 
     experiment = definitions.load_experiment(options.experiments, options.experiment)
+    metrics = definitions.load_catalogue(options.experiments).metrics.values()
     with _warehouse(options) as warehouse:
-        waiting = pipeline.outcomes_ready(experiment, options.as_of, warehouse, options.results)
+        waiting = pipeline.outcomes_ready(experiment, options.as_of, warehouse, options.results, metrics)
     waiting = pipeline.blocking(experiment, waiting, options.accept_incomplete)
     for one in waiting:
         print(f"{experiment.key}, {options.as_of}: waits for {one.source}: {one.reason}")
@@ -407,8 +412,8 @@ def _collect(options: argparse.Namespace) -> int:
     metrics = definitions.load_catalogue(options.experiments).metrics.values()
     with _warehouse(options) as warehouse:
         _reread(options, experiment, warehouse)
-        accepted = options.accept_incomplete
-        print(pipeline.collect(experiment, options.as_of, warehouse, options.results, metrics, accepted))
+        print(pipeline.collect(experiment, options.as_of, warehouse, options.results, metrics,
+                               options.accept_incomplete, options.leave_out_late))  # fmt: skip
     return 0
 
 

@@ -6,10 +6,11 @@ import datetime as dt
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from abtest_lib.completeness import DAY, LEVEL_DAYS, WEEKS, DayCounts, Hold, LateUnits, delay_gaps, held, late
-from abtest_lib.definitions import Experiment, OutcomeSource
+from abtest_lib.definitions import Experiment, Metric, OutcomeSource
 
 if TYPE_CHECKING:
     from abtest_lib.queries import NightQueries
@@ -49,7 +50,12 @@ def missing(source: str, day: dt.date, reason: str, queries: NightQueries) -> Ho
 
 
 def holds(
-    experiment: Experiment, as_of: dt.date, queries: NightQueries, store: Store | None, sources: Iterable[OutcomeSource]
+    experiment: Experiment,
+    as_of: dt.date,
+    queries: NightQueries,
+    store: Store | None,
+    sources: Iterable[OutcomeSource],
+    catalogue: Iterable[Metric] = (),
 ) -> list[Hold]:
     """Which outcome sources are not whole on the last day of data, although they claim to be?
 
@@ -66,6 +72,8 @@ def holds(
     sources : iterable of OutcomeSource
         Which to look at; those with ``completeness: off``, and those whose last day is in no unit's window any more,
         are passed over.
+    catalogue : iterable of Metric, optional
+        All metrics of the catalogue: what they read of a source is counted along, so that experiments ask the same.
 
     Returns
     -------
@@ -77,18 +85,36 @@ def holds(
     DataError
         If the warehouse refuses a statement.
     """
-    found = []
+    found, others = [], [part for metric in catalogue for part in metric.parts]
     store = store if store and _writable(store) else None
     for source in sources:
         if source.completeness is None or not _in_a_window(experiment, source.name, as_of - DAY):
             continue
-        kept = _Kept(experiment, source, queries, store)
+        own = _columns(source, experiment.parts)
+        columns = _there(own, _columns(source, others), source, queries)
+        kept = _Kept(experiment, source, columns, queries, store)
         with store.lock(kept.name) if store else nullcontext():
             day, history = kept.read(as_of - DAY)
-            hold = held(source.name, day, history, source.completeness)
-            kept.write(day.day, whole=hold is None)
+            # What only others read must not hold this night, but the day is asked again for their sake.
+            kept.write(day.day, whole=held(source.name, day, history, source.completeness) is None)
+        hold = held(source.name, _only(day, {*own, source.unit}), history, source.completeness)
         found += [hold] if hold else []
     return found
+
+
+def _columns(source: OutcomeSource, parts: Iterable[Metric]) -> set[str]:
+    """The columns whose values are read of a source."""
+    return {part.value for part in parts if part.source == source.name and part.value}
+
+
+def _there(own: set[str], others: set[str], source: OutcomeSource, queries: NightQueries) -> list[str]:
+    """The columns to count: a metric of others may name one that the table lacks, and that is their trouble."""
+    lower = {column.lower() for column in queries.columns(source.table)} if others - own else set()
+    return sorted(own | {column for column in others if column.lower() in lower})
+
+
+def _only(day: DayCounts, columns: set[str]) -> DayCounts:
+    return replace(day, nulls={name: count for name, count in day.nulls.items() if name in columns})
 
 
 def _in_a_window(experiment: Experiment, source: str, day: dt.date) -> bool:
@@ -115,11 +141,18 @@ class _Kept:
     deletes or changes later are not seen.
     """
 
-    def __init__(self, experiment: Experiment, source: OutcomeSource, queries: NightQueries, store: Store | None):
+    def __init__(
+        self,
+        experiment: Experiment,
+        source: OutcomeSource,
+        columns: list[str],
+        queries: NightQueries,
+        store: Store | None,
+    ) -> None:
         from abtest_lib.state.store import key
 
         self.source, self.queries, self.store, self.log = source, queries, store, experiment.load_log
-        self.columns = sorted({part.value for part in experiment.parts if part.source == source.name and part.value})
+        self.columns = columns
         self.hours = experiment.loaded_within_hours
         self.name = f"day_counts/{source.name}-{key(source, self.columns, self.log, self.hours)[:12]}"
         self.days: dict[str, dict] = {}

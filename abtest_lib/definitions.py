@@ -22,6 +22,7 @@ SOURCES_FILE, METRICS_FILE, SUBSCRIPTIONS_FILE = "sources.yaml", "metrics.yaml",
 SHARED_FILES = (SOURCES_FILE, METRICS_FILE, SUBSCRIPTIONS_FILE)
 KEY = re.compile(r"[a-z][a-z0-9_]{0,62}")
 LOOKS = ("horizon", "obrien_fleming", "pocock")
+WHEN_LATE = ("hold", "leave_out")
 
 
 @dataclass(frozen=True)
@@ -267,6 +268,7 @@ class Experiment:
     activation: Metric | None = None
     assignment: Assignment | None = None
     sign_off: SignOff | None = None
+    when_late: str = "hold"
 
     @property
     def treatments(self) -> tuple[str, ...]:
@@ -330,7 +332,7 @@ class Experiment:
     def sha256(self) -> str:
         """Fingerprint of all that the numbers depend on: not of titles, recipients and what a night waits for."""
         words = {"title", "hypothesis", "owner", "team", "notify", "alerts", "description", "sign_off"}
-        numbers = _without(self.as_json(), {*words, "completeness", "night_limit", "assignment"})
+        numbers = _without(self.as_json(), {*words, "completeness", "night_limit", "assignment", "when_late"})
         return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()
 
     def as_json(self) -> dict:
@@ -873,6 +875,7 @@ def _experiment(key: str, found: Fields, catalogue: Catalogue) -> Experiment:
         activation=activation,
         assignment=_assignment(key, found, weights, units),
         sign_off=_sign_off(found),
+        when_late=_when_late(found, units),
     )
     found.close()
     return experiment
@@ -899,6 +902,14 @@ def _counted(found: Fields, catalogue: Catalogue, units: UnitSource | None) -> t
               and one.source in catalogue.outcomes}  # fmt: skip
     what = "a metric of metrics.yaml of kind proportion, without delay_days and not of a table with one row a unit"
     return exclude, shares.get(found.reference("activation", shares, what, required=False))
+
+
+def _when_late(found: Fields, units: UnitSource | None) -> str:
+    """What becomes of a night whose sources are not complete in time."""
+    if units:
+        found.refuse("when_late", f"is given, but '{units.name}' is one table with all metrics; leave it out")
+        return WHEN_LATE[0]
+    return found.choice("when_late", WHEN_LATE, default=WHEN_LATE[0])
 
 
 ASSIGNMENT_NAME = (NAME, "a name of letters, digits, '_', '.' and '-', at most 100 of them")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from abtest_lib import results, sign_off
+from abtest_lib import failures, results, sign_off
 from abtest_lib.definitions import Experiment, Recipients, load_catalogue, load_experiment
 from abtest_lib.errors import DefinitionError
 from abtest_lib.mail import Letter, SmtpServer, send_mail
@@ -289,10 +289,10 @@ def alert_owner(
             f"{key}, {as_of}: nobody can be told of the failure; set up the connection abtest_smtp or abtest_slack, "
             "and name people under alerts in sources.yaml."
         )
-    subject = f"FAILED: {title}, night as of {as_of}"
-    return tell(
-        night, subject, _alert_text(key, title, str(as_of), failed, links or {}), emails, alerts.slack, server, slack
-    )
+    is_held = failures.is_held(results_folder, key, as_of)
+    subject = f"{'HELD' if is_held else 'FAILED'}: {title}, night as of {as_of}"
+    text = _alert_text(key, title, str(as_of), failed, links or {}, is_held=is_held)
+    return tell(night, subject, text, emails, alerts.slack, server, slack)
 
 
 def tell(
@@ -380,7 +380,9 @@ def _owner_of_broken(path: Path) -> str | None:
     return None
 
 
-def _alert_text(key: str, title: str, as_of: str, failed: Mapping[str, str], links: Mapping[str, str]) -> str:
+def _alert_text(
+    key: str, title: str, as_of: str, failed: Mapping[str, str], links: Mapping[str, str], *, is_held: bool
+) -> str:
     causes = "\n\n".join(
         f"Task {task}:\n{reason}" + (f"\nIts log: {links[task]}" if task in links else "")
         for task, reason in failed.items()
@@ -391,7 +393,7 @@ def _alert_text(key: str, title: str, as_of: str, failed: Mapping[str, str], lin
     if set(failed) == {"sign_off"}:
         lost = "Its report was written, but it waits unsigned, and nobody was sent it."
     return (
-        f"{title} ({key}): the night as of {as_of} failed. {lost}\n\n{causes}\n\n"
+        f"{title} ({key}): the night as of {as_of} {'is held' if is_held else 'failed'}. {lost}\n\n{causes}\n\n"
         f"To repeat it by hand: abtest run {key} --as-of {as_of}\n"
         f"In Airflow: DAG abtest__{key}; clear the failed task when the cause is mended.\n"
     )

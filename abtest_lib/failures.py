@@ -10,7 +10,13 @@ FOLDER = "failures"
 
 
 def record(
-    results_folder: Path | str, experiment_key: str, as_of: dt.date | str, task_id: str, exception: BaseException | str
+    results_folder: Path | str,
+    experiment_key: str,
+    as_of: dt.date | str,
+    task_id: str,
+    exception: BaseException | str,
+    *,
+    held: bool = False,
 ) -> Path:
     """Keep the reason why a step failed.
 
@@ -28,6 +34,8 @@ def record(
         What it raised, or the reason itself. The text of a `DefinitionError`
         or `DataError` is kept as it is; any other exception is preceded by
         the name of its type.
+    held : bool, optional
+        The step did nothing wrong: the night's data did not come in time.
 
     Returns
     -------
@@ -52,7 +60,7 @@ def record(
     """
     path = _path(results_folder, experiment_key, as_of, task_id)
     reason = exception if isinstance(exception, str) else error_text(exception)
-    return results.write_json(path, {"task": task_id, "error": reason})
+    return results.write_json(path, {"task": task_id, "error": reason} | ({"held": True} if held else {}))
 
 
 def clear(results_folder: Path | str, experiment_key: str, as_of: dt.date | str, task_id: str) -> None:
@@ -110,9 +118,42 @@ def read(results_folder: Path | str, experiment_key: str, as_of: dt.date | str) 
     >>> read(store, "checkout", "2026-03-10")
     {}
     """
+    return {entry["task"]: entry["error"] for entry in _entries(results_folder, experiment_key, as_of)}
+
+
+def is_held(results_folder: Path | str, experiment_key: str, as_of: dt.date | str) -> bool:
+    """Whether a night lacks nothing but data that did not come in time.
+
+    Parameters
+    ----------
+    results_folder, experiment_key, as_of
+        As for `record`.
+
+    Returns
+    -------
+    bool
+        False as well when another step failed, or none.
+
+    Raises
+    ------
+    ValueError
+        If a part of the path is not a plain name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> store = tempfile.mkdtemp()
+    >>> _ = record(store, "checkout", "2026-03-09", "outcomes_ready", "waits for purchases", held=True)
+    >>> is_held(store, "checkout", "2026-03-09"), is_held(store, "checkout", "2026-03-10")
+    (True, False)
+    """
+    found = _entries(results_folder, experiment_key, as_of)
+    return bool(found) and all(entry.get("held") for entry in found)
+
+
+def _entries(results_folder: Path | str, experiment_key: str, as_of: dt.date | str) -> list[dict]:
     folder = _path(results_folder, experiment_key, as_of, "any").parent
-    found = (results.read_json(path) for path in sorted(folder.glob("[!.]*.json")))
-    return {entry["task"]: entry["error"] for entry in found}
+    return [results.read_json(path) for path in sorted(folder.glob("[!.]*.json"))]
 
 
 def error_text(exception: BaseException) -> str:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from abtest_lib import __version__, results
+from abtest_lib import __version__, failures, results, waits
 from abtest_lib.definitions import Experiment, Metric, experiment_from_json, without
 from abtest_lib.errors import DataError
 from abtest_lib.warehouse import Warehouse
@@ -46,7 +46,11 @@ class Waiting:
 
 
 def outcomes_ready(
-    experiment: Experiment, as_of: dt.date, warehouse: Warehouse, results_folder: Path | str | None = None
+    experiment: Experiment,
+    as_of: dt.date,
+    warehouse: Warehouse,
+    results_folder: Path | str | None = None,
+    catalogue: Iterable[Metric] = (),
 ) -> list[Waiting]:
     """Which sources are not yet complete for the last day of data?
 
@@ -60,6 +64,9 @@ def outcomes_ready(
         Open for reading.
     results_folder : path, optional
         Counts of days are kept below it; without it they are asked anew.
+    catalogue : iterable of Metric, optional
+        All metrics of the catalogue, so that experiments ask the same of a source; no night waits for what it does not
+        read.
 
     Returns
     -------
@@ -100,7 +107,7 @@ def outcomes_ready(
         waiting = [Waiting(name, f"has no row of {last_day} or later") for name in late]
     there = [source for source in experiment.outcomes.values() if source.name not in late]
     store = Store(results_folder, warehouse.name) if results_folder is not None else None
-    holds = day_counts.holds(experiment, as_of, queries, store, there)
+    holds = day_counts.holds(experiment, as_of, queries, store, there, catalogue)
     return [*waiting, *(Waiting(hold.source, hold.text, incomplete=True) for hold in holds)]
 
 
@@ -132,13 +139,42 @@ def blocking(experiment: Experiment, waiting: Iterable[Waiting], accepted: Colle
     >>> blocking(experiment, [half], ["purchases"])
     []
     """
-    unknown = [name for name in accepted if name not in experiment.outcomes]
+    _check_sources(experiment, accepted, "accepted as it is")
+    return [one for one in waiting if not (one.incomplete and one.source in accepted)]
+
+
+def _check_sources(experiment: Experiment, names: Iterable[str], what: str) -> None:
+    unknown = [name for name in names if name not in experiment.outcomes]
     if unknown:
         raise ValueError(
-            f"{experiment.key}: '{unknown[0]}' is no outcome source of it, so it cannot be accepted as it is; "
+            f"{experiment.key}: '{unknown[0]}' is no outcome source of it, so it cannot be {what}; "
             f"there are: {', '.join(experiment.outcomes) or 'none'}."
         )
-    return [one for one in waiting if not (one.incomplete and one.source in accepted)]
+
+
+def dispensable(experiment: Experiment, waiting: Iterable[Waiting]) -> list[Waiting]:
+    """Which of the sources that are not complete can a night do without?
+
+    Parameters
+    ----------
+    experiment : Experiment
+        What decides must be there: its exposures, and the sources of primary metrics, guardrails and activation.
+    waiting : iterable of Waiting
+        What ``blocking`` returned.
+
+    Returns
+    -------
+    list of Waiting
+        Those that only secondary metrics read.
+
+    Examples
+    --------
+    >>> late = Waiting("purchases", "2026-03-02 is not in the load log")
+    >>> dispensable(experiment, [late]), experiment.metrics["conversion"].source
+    ([], 'purchases')
+    """
+    deciding = without(experiment, experiment.secondary).outcomes
+    return [one for one in waiting if one.source in experiment.outcomes and one.source not in deciding]
 
 
 def collect(
@@ -148,6 +184,7 @@ def collect(
     results_folder: Path | str,
     catalogue: Iterable[Metric] = (),
     accepted: Collection[str] = (),
+    leave_out: Collection[str] = (),
 ) -> Path:
     """Read from the warehouse all that the night's numbers are made of, and open the night's revision.
 
@@ -165,6 +202,8 @@ def collect(
         All metrics of the catalogue: what they need of a source is read along, so that other experiments find it.
     accepted : collection of str, optional
         Outcome sources that are taken as they are, although their last day is not whole; the report says so.
+    leave_out : collection of str, optional
+        Outcome sources whose secondary metrics are left out if the last day is not complete; the report says so.
 
     Returns
     -------
@@ -176,7 +215,7 @@ def collect(
     DataError
         If a source is not complete, or the warehouse broke a promise; every problem is named.
     ValueError
-        If an accepted source is none of the experiment's.
+        If a source that is accepted or left out is none of the experiment's.
 
     Examples
     --------
@@ -185,9 +224,12 @@ def collect(
     ['definition.json', 'exposure.json', 'moments.parquet']
     """
     night, readings = collect_into(
-        Path(results_folder), experiment, as_of, warehouse, results_folder, catalogue, accepted
+        Path(results_folder), experiment, as_of, warehouse, results_folder, catalogue, accepted, leave_out
     )
     _note_cost(night, readings)
+    # However the wait ended, by hand too: the digest must not say that a night is held whose data is here.
+    waits.forget(results_folder, experiment.key, as_of)
+    failures.clear(results_folder, experiment.key, as_of, "outcomes_ready")
     return results.point(night, results.COLLECTED)
 
 
@@ -199,6 +241,7 @@ def collect_into(
     results_folder: Path | str,
     catalogue: Iterable[Metric] = (),
     accepted: Collection[str] = (),
+    leave_out: Collection[str] = (),
 ) -> tuple[Path, Sequence[Reading]]:
     """Do as ``collect`` does, in a folder that need not be the store of results.
 
@@ -206,7 +249,7 @@ def collect_into(
     ----------
     folder : Path
         Where the revision is laid down, as ``<folder>/<experiment>/<as_of>/<revision>``.
-    experiment, as_of, warehouse, results_folder, catalogue, accepted
+    experiment, as_of, warehouse, results_folder, catalogue, accepted, leave_out
         As for ``collect``; what nights keep is read and kept below ``results_folder``.
 
     Returns
@@ -227,15 +270,24 @@ def collect_into(
     """
     from abtest_lib.collection import read_night
     from abtest_lib.completeness import join_findings
+    from abtest_lib.maturity import maturity_table
 
-    waiting = outcomes_ready(experiment, as_of, warehouse, results_folder)
-    if keeping := blocking(experiment, waiting, accepted):
+    catalogue = list(catalogue)
+    waiting = outcomes_ready(experiment, as_of, warehouse, results_folder, catalogue)
+    keeping = blocking(experiment, waiting, accepted)
+    _check_sources(experiment, leave_out, "left out")
+    late = [one for one in dispensable(experiment, keeping) if one.source in leave_out]
+    if keeping := [one for one in keeping if one not in late]:
         raise DataError(_not_complete(experiment, as_of, keeping))
-    read = read_night(experiment, as_of, warehouse, results_folder, catalogue)
+    left_out = _left_out(experiment, late)
+    read = read_night(without(experiment, {one["metric"] for one in left_out}), as_of, warehouse, results_folder,
+                      catalogue)  # fmt: skip
+    if left_out:
+        read.exposure["left_out"] = [*left_out, *read.exposure.get("left_out", ())]
     if joins := [*join_findings(experiment, read.moments), *read.exposure.get("joins", ())]:
         read.exposure["joins"] = joins
-    if waiting:
-        read.exposure["accepted"] = [{"source": one.source, "reason": one.reason} for one in waiting]
+    if taken := [one for one in waiting if one not in late]:
+        read.exposure["accepted"] = [{"source": one.source, "reason": one.reason} for one in taken]
     definition = json.dumps(experiment.as_json(), sort_keys=True).encode()
     exposure = json.dumps(read.exposure, sort_keys=True).encode()
     moments = _parquet(read.moments)
@@ -244,8 +296,10 @@ def collect_into(
     results.write_json(night / "definition.json", experiment.as_json())
     results.write_json(night / "exposure.json", read.exposure)
     results.write_bytes(night / "moments.parquet", moments)
-    log.info("%s, %s: exposed %s; mature %s", experiment.key, as_of, read.exposure["units"],
-             {row["metric"]: sum(row["matured"].values()) for row in read.exposure["maturity"]})  # fmt: skip
+    log.info("%s, %s: exposed %s\n%s", experiment.key, as_of, read.exposure["units"],
+             maturity_table(experiment, as_of, read.exposure))  # fmt: skip
+    for one in read.exposure.get("left_out", ()):
+        log.warning("%s, %s: %s is left out: %s", experiment.key, as_of, one["metric"], one["reason"])
     return night, read.readings
 
 
@@ -452,6 +506,7 @@ def run(
     catalogue: Iterable[Metric] = (),
     accepted: Collection[str] = (),
     reason: str | None = None,
+    leave_out: Collection[str] = (),
 ) -> Path:
     """Run all steps of one night, the same as the DAG's tasks one after the other, without delivery.
 
@@ -465,9 +520,7 @@ def run(
         Open for reading.
     results_folder : path
         The folder of all results.
-    catalogue : iterable of Metric, optional
-        As for ``collect``.
-    accepted : collection of str, optional
+    catalogue, accepted, leave_out : optional
         As for ``collect``.
     reason : str, optional
         As for ``report``.
@@ -488,7 +541,7 @@ def run(
     >>> results.read_json(whole / "results.json")["verdicts"][0]["verdict"]
     'ship'
     """
-    night = collect(experiment, as_of, warehouse, results_folder, catalogue, accepted)
+    night = collect(experiment, as_of, warehouse, results_folder, catalogue, accepted, leave_out)
     analyse(night)
     report(night, reason)
     return night
@@ -605,12 +658,25 @@ def as_of(night: Path) -> dt.date:
     return dt.date.fromisoformat(night.parent.name)
 
 
-def _not_complete(experiment: Experiment, as_of: dt.date, waiting: Iterable[Waiting]) -> str:
+def _left_out(experiment: Experiment, late: Iterable[Waiting]) -> list[dict]:
+    """The secondary metrics that read a late source, as ``exposure.json`` lists them."""
+    reasons = {one.source: f"its source {one.source} was not complete: {one.reason}" for one in late}
+    found = []
+    for name in experiment.secondary:
+        metric = experiment.metrics[name]
+        sources = [part.source for part in metric.parts if part.source in reasons]
+        found += [{"metric": name, "title": metric.title, "reason": reasons[sources[0]]}] if sources else []
+    return found
+
+
+def _not_complete(experiment: Experiment, as_of: dt.date, waiting: Sequence[Waiting]) -> str:
     said = "; ".join(f"{one.source}: {one.reason}" for one in waiting)
     remedy = "Run again when it has been loaded"
     if names := [one.source for one in waiting if one.incomplete]:
         again = f", correct its time in {experiment.load_log.table}" if experiment.load_log else ""
         remedy += f"{again}, or take it as it is: --accept-incomplete {names[0]}"
+    if not_needed := dispensable(experiment, waiting):
+        remedy += f", or leave out the secondary metrics that read it: --leave-out-late {not_needed[0].source}"
     return f"{experiment.key}, {as_of}: the data is not complete: {said}. {remedy}."
 
 

@@ -69,7 +69,16 @@ from abtest_links import task_url
 from abtest_nights import LAST_OF_NIGHT, end_night
 from abtest_report_links import add_links
 from abtest_sensors import OutcomesReadySensor
-from abtest_tasks import ACCEPT_INCOMPLETE, ACCEPTED, AS_OF, DELIVER, EVERY_TASK, REASON, skip_unless_delivered
+from abtest_tasks import (
+    ACCEPT_INCOMPLETE,
+    ACCEPTED,
+    AS_OF,
+    DELIVER,
+    EVERY_TASK,
+    LEFT_OUT,
+    REASON,
+    skip_unless_delivered,
+)
 from airflow.sdk import (
     DAG,
     CronDataIntervalTimetable,
@@ -102,16 +111,16 @@ NIGHTLY = {
 
 
 @task
-def collect(key: str, as_of: str, accepted: str) -> str:
+def collect(key: str, as_of: str, accepted: str, left_out: str) -> str:
     from abtest_lib import definitions, pipeline, warehouse
 
-    names = [name for name in accepted.split(",") if name]
+    names, late = ([name for name in listed.split(",") if name] for listed in (accepted, left_out))
     with _night_step("collect", key, as_of):
         experiment = definitions.load_experiment(experiments_folder(), key)
         with warehouse.connect(warehouse_url()) as source:
             metrics = definitions.load_catalogue(experiments_folder()).metrics.values()
             night = dt.date.fromisoformat(as_of)
-            return str(pipeline.collect(experiment, night, source, results_folder(), metrics, names))
+            return str(pipeline.collect(experiment, night, source, results_folder(), metrics, names, late))
 
 
 @task
@@ -253,7 +262,7 @@ def _experiment_dag(experiment: Experiment) -> DAG:
         ready = OutcomesReadySensor(task_id="outcomes_ready", experiment_key=key)
         analyses = [step(key, AS_OF, NIGHT) for step in (significance, segments, guardrails)]
         deliveries = [deliver_email(key, AS_OF, NIGHT), deliver_slack(key, AS_OF, NIGHT)]
-        ready >> collect(key, AS_OF, ACCEPTED) >> sample_ratio(key, AS_OF, NIGHT) >> analyses
+        ready >> collect(key, AS_OF, ACCEPTED, LEFT_OUT) >> sample_ratio(key, AS_OF, NIGHT) >> analyses
         reported = report(key, AS_OF, NIGHT)
         analyses >> decide(key, AS_OF, NIGHT) >> reported
         if experiment.sign_off:

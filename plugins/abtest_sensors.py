@@ -4,25 +4,63 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import importlib
 import os
+import time
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from abtest_connections import experiments_folder, results_folder, warehouse_url
-from abtest_tasks import ACCEPTED
+from abtest_tasks import ACCEPTED, LEAVE_OUT
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralError
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TaskSuccessEvent, TriggerEvent
 
-from abtest_lib import failures
+from abtest_lib import failures, waits
 from abtest_lib.errors import DataError, DefinitionError
+
+if TYPE_CHECKING:
+    from abtest_lib.pipeline import Waiting
+    from abtest_lib.source_watch import SourceWatch
+    from abtest_lib.warehouse import Warehouse
 
 POLL_SECONDS = 60.0
 WAIT_HOURS = 24.0
+REPEAT_SECONDS = 900.0  # after which the log repeats what is waited for
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a night waits for, and which of it the night can do without and is allowed to."""
+
+    waiting: tuple[Waiting, ...]
+    may_leave_out: tuple[str, ...] = ()
+
+    @property
+    def listed(self) -> str:
+        """Each source with its reason."""
+        return "; ".join(f"{one.source} ({one.reason})" for one in self.waiting)
+
+
+@lru_cache(maxsize=4)
+def _watch(poll_seconds: float) -> SourceWatch:
+    """The one watch of this triggerer; called in its event loop, so that two triggers cannot both make one."""
+    from abtest_lib.source_watch import SourceWatch
+
+    return SourceWatch(_connect, poll_seconds)
+
+
+def _connect() -> Warehouse:
+    from abtest_lib.warehouse import connect
+
+    return connect(warehouse_url())
 
 
 class OutcomesReadyTrigger(BaseTrigger):
-    """Ask the warehouse again and again whether a night's sources are complete.
+    """Ask the warehouse again and again, together with the other nights, whether a night's sources are complete.
 
     Parameters
     ----------
@@ -34,9 +72,10 @@ class OutcomesReadyTrigger(BaseTrigger):
         ISO time from which the wait counts, so that a restart of the
         triggerer does not grant another full wait.
     poll_seconds : float
-        Pause between two questions.
+        How long an answer of the warehouse holds, for all nights.
     wait_hours : float
-        After this the night fails.
+        After this the night is held, or goes on without late secondary
+        metrics where its experiment says ``when_late: leave_out``.
     accepted : str, optional
         Outcome sources that are taken as they are, separated by commas.
     """
@@ -59,56 +98,124 @@ class OutcomesReadyTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until ready (the task succeeds here), or hand the reason of the failure to a worker."""
-        since = dt.datetime.fromisoformat(self.since)
-        deadline = since + dt.timedelta(hours=self.wait_hours)
+        # Imported in a thread: the library would stop the event loop, and all triggers with it, for seconds.
+        await asyncio.to_thread(importlib.import_module, "abtest_lib.source_watch")
+        watch = _watch(self.poll_seconds)
+        told = _Told()
         while True:
             try:
-                # The library is imported in the thread too: SciPy and DuckDB would stop the event loop for seconds.
-                waiting = await asyncio.to_thread(self._missing)
+                look = await watch.ask(self._look)
             except (DefinitionError, DataError) as error:
-                yield TriggerEvent({"error": failures.error_text(error), "retry": False})
+                yield await self._ended({"error": failures.error_text(error), "retry": False})
                 return
             except Exception as error:
-                yield TriggerEvent({"error": failures.error_text(error), "retry": True})
+                yield await self._ended({"error": failures.error_text(error), "retry": True})
                 return
-            if not waiting:
+            if not look.waiting:
                 self.log.info("%s, %s: every source is loaded.", self.experiment_key, self.as_of)
-                yield TaskSuccessEvent()
+                yield await self._ready("")
                 return
-            listed = "; ".join(waiting)
-            now = dt.datetime.now(dt.UTC)
-            if now >= deadline:
-                yield TriggerEvent({"error": self._too_late(listed), "retry": False})
+            left = (self._deadline - dt.datetime.now(dt.UTC)).total_seconds()
+            if left <= 0:
+                yield await self._too_late(look)
                 return
-            self.log.info(
-                "%s, %s: waiting since %s for %s. Next look in %g s, last at %s.",
-                *(self.experiment_key, self.as_of, f"{since:%Y-%m-%d %H:%M:%S} UTC", listed, self.poll_seconds),
-                f"{deadline:%Y-%m-%d %H:%M} UTC",
-            )
-            await asyncio.sleep(min(self.poll_seconds, max((deadline - now).total_seconds(), 0.1)))
+            await self._tell(look, told)
+            await watch.pause(left)
 
-    def _missing(self) -> list[str]:
+    async def on_kill(self) -> None:
+        """Say that the night waits no more, because somebody ended the task by hand."""
+        await asyncio.to_thread(self._forget)
+
+    @property
+    def _deadline(self) -> dt.datetime:
+        return dt.datetime.fromisoformat(self.since) + dt.timedelta(hours=self.wait_hours)
+
+    def _look(self, warehouse: Warehouse) -> Look:
         from abtest_lib import definitions, pipeline
-        from abtest_lib import warehouse as warehouses
 
-        experiment, location = definitions.load_experiment(experiments_folder(), self.experiment_key), warehouse_url()
+        experiment = definitions.load_experiment(experiments_folder(), self.experiment_key)
+        metrics = definitions.load_catalogue(experiments_folder()).metrics.values()
+        as_of, accepted = dt.date.fromisoformat(self.as_of), [name for name in self.accepted.split(",") if name]
         try:
-            with warehouses.connect(location) as warehouse:
-                as_of, accepted = dt.date.fromisoformat(self.as_of), [name for name in self.accepted.split(",") if name]
-                found = pipeline.outcomes_ready(experiment, as_of, warehouse, results_folder())
-                found = pipeline.blocking(experiment, found, accepted)
+            found = pipeline.outcomes_ready(experiment, as_of, warehouse, results_folder(), metrics)
         except OSError as error:
             # A loader that holds the file, a restart of the server: the next look may find it open.
-            return [f"the warehouse, which cannot be read now ({error})"]
-        return [f"{waiting.source} ({waiting.reason})" for waiting in found]
+            return Look((pipeline.Waiting("the warehouse", f"it cannot be read now: {error}"),))
+        waiting = pipeline.blocking(experiment, found, accepted)
+        spare = pipeline.dispensable(experiment, waiting) if experiment.when_late == "leave_out" else []
+        return Look(tuple(waiting), tuple(one.source for one in spare))
 
-    def _too_late(self, listed: str) -> str:
+    async def _tell(self, look: Look, told: _Told) -> None:
+        """Say what is waited for: in the log when it changes or after a quarter of an hour, in the file at once."""
+        if told.is_news(look):
+            self.log.info(
+                "%s, %s: waiting since %s for %s. Looked at every %g s, at the latest until %s.",
+                *(self.experiment_key, self.as_of, _moment(self.since), look.listed, self.poll_seconds),
+                _moment(self._deadline.isoformat()),
+            )
+        if look.waiting != told.noted:
+            told.noted = look.waiting
+            await asyncio.to_thread(self._note, look)
+
+    async def _too_late(self, look: Look) -> TriggerEvent:
+        if len(look.may_leave_out) == len(look.waiting):
+            self.log.warning(
+                "%s, %s: goes on without the secondary metrics that read %s.",
+                *(self.experiment_key, self.as_of, look.listed),
+            )
+            return await self._ready(",".join(look.may_leave_out))
+        return await self._ended({"error": self._held(look.listed), "retry": False, "held": True})
+
+    async def _ready(self, leave_out: str) -> TriggerEvent:
+        await asyncio.to_thread(self._forget)
+        # Given each time: no worker starts here, so that nothing clears what an earlier try has said.
+        return TaskSuccessEvent(xcoms={LEAVE_OUT: leave_out})
+
+    async def _ended(self, payload: dict[str, Any]) -> TriggerEvent:
+        await asyncio.to_thread(self._forget)
+        return TriggerEvent(payload)
+
+    def _note(self, look: Look) -> None:
+        since, until = dt.datetime.fromisoformat(self.since), self._deadline
+        try:
+            waits.note(results_folder(), self.experiment_key, self.as_of, since, until, look.waiting)
+        except OSError as error:
+            self.log.warning("The results cannot be written here, so that only this log tells of the wait: %s", error)
+
+    def _forget(self) -> None:
+        with suppress(OSError):
+            waits.forget(results_folder(), self.experiment_key, self.as_of)
+
+    def _held(self, listed: str) -> str:
         return (
-            f"{self.experiment_key}, {self.as_of}: after {self.wait_hours:g} h the night still waits for {listed}. "
+            f"{self.experiment_key}, {self.as_of}: the night is held. It has waited since {_moment(self.since)}, for "
+            f"{self.wait_hours:g} h, and still lacks {listed}. "
             f"Load what is missing, then clear the task outcomes_ready of this run. Data that never arrives: name "
             f"the day's gap in the load log, or raise ABTEST_WAIT_HOURS if the source is always this late. A day that "
-            f"is there but not whole: backfill this night with accept_incomplete, and the report says so."
+            f"is there but not whole: backfill this night with accept_incomplete, and the report says so. What only "
+            f"secondary metrics read: when_late: leave_out in the experiment's YAML lets its nights go on without it."
         )
+
+
+@dataclass
+class _Told:
+    """What has been said of a wait, so that a night is not 1,440 lines."""
+
+    sources: frozenset[str] | None = None
+    at: float = 0.0
+    noted: tuple[Waiting, ...] | None = None
+
+    def is_news(self, look: Look) -> bool:
+        """Whether to say it (again); remembers that it was said."""
+        sources, now = frozenset(one.source for one in look.waiting), time.monotonic()
+        if sources == self.sources and now - self.at < REPEAT_SECONDS:
+            return False
+        self.sources, self.at = sources, now
+        return True
+
+
+def _moment(iso: str) -> str:
+    return f"{dt.datetime.fromisoformat(iso).astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
 
 
 class OutcomesReadySensor(BaseSensorOperator):
@@ -161,12 +268,14 @@ class OutcomesReadySensor(BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
         """Keep the reason, whatever ended the wait, for the alert."""
-        failures.clear(results_folder(), self.experiment_key, self.as_of, self.task_id)
+        night = results_folder(), self.experiment_key, self.as_of
+        failures.clear(*night, self.task_id)
+        waits.forget(*night)
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (AirflowException, TaskDeferralError) as error:
-            reason = ((next_kwargs or {}).get("event") or {}).get("error", error)
-            failures.record(results_folder(), self.experiment_key, self.as_of, self.task_id, reason)
+            event = (next_kwargs or {}).get("event") or {}
+            failures.record(*night, self.task_id, event.get("error", error), held=event.get("held", False))
             raise
 
     def fail(self, context: Any, event: dict[str, Any]) -> None:

@@ -54,6 +54,9 @@ REASON = Param(
     "with each revision that becomes the current one.",
 )
 ACCEPTED = "{{ params.accept_incomplete | join(',') }}"
+# What the sensor hands on: sources that the night goes on without, separated by commas.
+LEAVE_OUT = "leave_out"
+LEFT_OUT = f"{{{{ ti.xcom_pull(task_ids='outcomes_ready', key='{LEAVE_OUT}') or '' }}}}"
 
 
 def hour(variable: str, default: int) -> int:
