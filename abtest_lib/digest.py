@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from abtest_lib import failures, results, sign_off
-from abtest_lib.definitions import Experiment, load_experiment
+from abtest_lib.definitions import Experiment, load_catalogue, load_experiment
 from abtest_lib.errors import DataError, DefinitionError
 from abtest_lib.subscriptions import team_by_experiment
 
 FOLDER = "_digest"
 LISTED_DAYS = 7  # a decision stays in the digest this long after the last night
 _SENT = "sent"
-REPORTED, FAILED, WAITING, BROKEN = "reported", "failed", "waiting", "broken"
+REPORTED, FAILED, HELD, WAITING, BROKEN = "reported", "failed", "held", "waiting", "broken"
 
 
 @dataclass(frozen=True)
@@ -155,18 +155,20 @@ def _standing(folder: Path, store: Path, key: str, as_of: dt.date, warehouse: An
         return Standing(key, key, BROKEN, str(as_of), document, problems=problems, unsigned=unsigned)
     if not _is_of_night(experiment, as_of):
         return None
-    return _of_night(store, experiment, min(as_of, experiment.decides_on), warehouse)
+    return _of_night(folder, store, experiment, min(as_of, experiment.decides_on), warehouse)
 
 
-def _of_night(store: Path, experiment: Experiment, night: dt.date, warehouse: Any) -> Standing:
+def _of_night(folder: Path, store: Path, experiment: Experiment, night: dt.date, warehouse: Any) -> Standing:
     revision = results.night_folder(store, experiment.key, night)
     document, unread = _document(revision)
     failed = tuple(failures.read(store, experiment.key, night).items()) + unread
     earlier = _earlier(store, experiment, night)
     last, since = _last_and_since(document, earlier)
     state = FAILED if failed else REPORTED
+    if failed and not unread and failures.is_held(store, experiment.key, night):
+        state = HELD
     if document is None and not failed:
-        state, failed = WAITING, _waiting(store, experiment, night, warehouse)
+        state, failed = WAITING, _waiting(folder, store, experiment, night, warehouse)
     return Standing(experiment.key, experiment.title, state, str(night), document, last, since,
                     str(experiment.decides_on), failed, _unsigned(revision) if document else "")  # fmt: skip
 
@@ -215,7 +217,9 @@ def _last_and_since(document: dict | None, earlier: Iterator[dict]) -> tuple[dic
     return last, since
 
 
-def _waiting(store: Path, experiment: Experiment, night: dt.date, warehouse: Any) -> tuple[tuple[str, str], ...]:
+def _waiting(
+    folder: Path, store: Path, experiment: Experiment, night: dt.date, warehouse: Any
+) -> tuple[tuple[str, str], ...]:
     if results.night_folder(store, experiment.key, night, results.COLLECTED):
         return (("", "the night has been collected, but its report is not finished"),)
     if warehouse is None:
@@ -223,7 +227,8 @@ def _waiting(store: Path, experiment: Experiment, night: dt.date, warehouse: Any
     from abtest_lib import pipeline
 
     try:
-        late = pipeline.outcomes_ready(experiment, night, warehouse, store)
+        metrics = load_catalogue(folder).metrics.values()
+        late = pipeline.outcomes_ready(experiment, night, warehouse, store, metrics)
     except (DataError, OSError) as error:
         return (("", str(error)),)
     if late:

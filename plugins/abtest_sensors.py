@@ -187,13 +187,15 @@ class OutcomesReadyTrigger(BaseTrigger):
             waits.forget(results_folder(), self.experiment_key, self.as_of)
 
     def _held(self, listed: str) -> str:
+        """The reason, for which the digest has room, and on the next line what to do."""
         return (
-            f"{self.experiment_key}, {self.as_of}: the night is held. It has waited since {_moment(self.since)}, for "
-            f"{self.wait_hours:g} h, and still lacks {listed}. "
-            f"Load what is missing, then clear the task outcomes_ready of this run. Data that never arrives: name "
-            f"the day's gap in the load log, or raise ABTEST_WAIT_HOURS if the source is always this late. A day that "
-            f"is there but not whole: backfill this night with accept_incomplete, and the report says so. What only "
-            f"secondary metrics read: when_late: leave_out in the experiment's YAML lets its nights go on without it."
+            f"{self.experiment_key}, {self.as_of}: waited since {_moment(self.since)}, for "
+            f"{self.wait_hours:g} h, and still lacks {listed}.\n"
+            "The night is held. Load what is missing, then clear the task outcomes_ready of this run. Data that never "
+            "arrives: name the day's gap in the load log, or raise ABTEST_WAIT_HOURS if the source is always this "
+            "late. A day that is there but not whole: backfill this night with accept_incomplete, and the report says "
+            "so. What only secondary metrics read: when_late: leave_out in the experiment's YAML lets its nights go on "
+            "without it."
         )
 
 

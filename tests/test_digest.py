@@ -114,6 +114,26 @@ def test_failed_step_is_named_with_its_reason(shop):
     assert "Last report: KEEP RUNNING on 7 Feb 2026. Decides on 8 Feb 2026." in text
 
 
+def test_night_whose_data_did_not_come_in_time_is_held_not_failed(shop):
+    unpublish(shop, AS_OF)
+    why = "checkout, 2026-02-08: waited since 2026-02-08 00:01 UTC and still lacks purchases."
+    failures.record(shop.results, KEY, AS_OF, "outcomes_ready", f"{why}\nLoad what is missing.", held=True)
+    assert collect(shop)[0].state == "held"
+    folder = write(shop)
+    assert headings(folder) == {"trouble": [KEY]}
+    text = " ".join((folder / "digest.txt").read_text(encoding="utf-8").split())
+    assert f"⚠ HELD: {why}" in text
+    assert "✖ FAILED" not in text and "Load what is missing" not in text
+    failures.record(shop.results, KEY, AS_OF, "collect", "no space left")
+    assert collect(shop)[0].state == "failed"
+
+
+def test_night_that_is_run_by_hand_is_held_no_more(shop):
+    failures.record(shop.results, KEY, AS_OF, "outcomes_ready", "held", held=True)
+    shop.run()
+    assert collect(shop)[0].state == "reported"
+
+
 def test_report_that_was_not_delivered_is_shown_with_its_verdict(shop):
     folder = write(shop, EVE)
     assert "NOT DELIVERED" not in json.dumps(said(folder))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from abtest_lib.digest import BROKEN, FAILED, REPORTED, Standing, TeamNight, harmed, words
+from abtest_lib.digest import BROKEN, FAILED, HELD, REPORTED, Standing, TeamNight, harmed, words
 from abtest_lib.report.cards import verdict_card, verdict_tally
 from abtest_lib.report.formats import print_html, print_markdown, print_text
 from abtest_lib.report.readable import comparison_of, metric_of, readable
@@ -30,7 +30,11 @@ SECTIONS = {
     "before": ("Decided before", "Verdicts that stand since an earlier night."),
     "running": ("Keep running", "Ordered by the night that decides. Interim readings prove nothing yet."),
 }
-_TROUBLE_WORDS = {BROKEN: ("✖", "BROKEN DEFINITION", "bad"), FAILED: ("✖", "FAILED", "bad")}
+_TROUBLE_WORDS = {
+    BROKEN: ("✖", "BROKEN DEFINITION", "bad"),
+    FAILED: ("✖", "FAILED", "bad"),
+    HELD: ("⚠", "HELD", "warn"),
+}
 UNSIGNED = "AWAITS SIGN-OFF"
 _WAITING = ("?", "WAITING", "warn")
 
@@ -266,12 +270,14 @@ def _trouble(standing: Standing, as_of: dt.date) -> dict[str, str]:
         word = "NOT DELIVERED"
     if standing.state == FAILED and steps == {"sign_off"}:
         word = "NOT SENT"
+    # Of a night that is held the first line is why; what to do is in the alert.
+    problems = [(step, text.split("\n")[0] if standing.state == HELD else text) for step, text in standing.problems]
     day = "" if standing.night == as_of.isoformat() else f"night of {short_day(standing.night)}: "
     texts = [
         (f"{clean_name(step)}: " if step and standing.state == FAILED else "") + clean_name(text, _TROUBLE).rstrip(".")
-        for step, text in standing.problems[:3]
+        for step, text in problems[:3]
     ]
-    more = f"; {plural(len(standing.problems) - 3, 'more problem')}" if len(standing.problems) > 3 else ""
+    more = f"; {plural(len(problems) - 3, 'more problem')}" if len(problems) > 3 else ""
     return {"sign": sign, "word": word, "tone": tone, "text": _ended_with_stop(f"{day}{'; '.join(texts)}{more}")}
 
 

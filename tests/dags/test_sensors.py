@@ -88,8 +88,8 @@ def test_a_wait_that_is_too_long_fails_and_names_source_and_remedy(settings):
     assert payload["retry"] is False
     assert payload["held"] is True
     assert payload["error"].startswith(
-        "checkout, 2026-03-06: the night is held. It has waited since 2026-03-06 00:00 UTC, for 24 h, and still lacks "
-        "purchases (has no row of 2026-03-05 or later). Load what is missing, then clear the task outcomes_ready"
+        "checkout, 2026-03-06: waited since 2026-03-06 00:00 UTC, for 24 h, and still lacks "
+        "purchases (has no row of 2026-03-05 or later).\nThe night is held. Load what is missing, then clear the task outcomes_ready"
     )
 
 

@@ -53,6 +53,12 @@ def trouble(key, state="failed", text="collect broke", step="collect"):
     return Standing(key, f"Title of {key}", state, str(AS_OF), problems=((step, text),), decides_on="2026-03-20")
 
 
+HELD = (
+    "late, 2026-03-09: waited since 2026-03-09 00:01 UTC, for 24 h, and still lacks purchases "
+    "(2026-03-08 is not in the load log; expected by 2026-03-09 03:00 UTC, usual 03:00)."
+)
+
+
 def said_of(*standings, team="search", as_of=None):
     nights = [one.night for one in standings]
     as_of = as_of or (dt.date.fromisoformat(max(nights)) if nights else AS_OF)
@@ -65,6 +71,7 @@ def everything():
         standing("ship", last="ship", key="stands"),
         standing("invalid"),
         trouble("gone"),
+        trouble("late", "held", f"{HELD}\nLoad what is missing.", "outcomes_ready"),
         standing("ship"),
         standing("do_not_ship", last="ship"),
     )  # fmt: skip
@@ -107,7 +114,7 @@ def test_sections_stand_in_the_order_of_who_needs_a_decision():
 def test_all_formats_say_the_same_verdicts_reasons_and_dates():
     report = everything()
     rows = [row for section in report["sections"] for row in section["rows"]]
-    assert len(rows) == 6
+    assert len(rows) == 7
     for name, text in texts(render(report)).items():
         places = [text.index(row["title"]) for row in rows]
         assert places == sorted(places), name
