@@ -152,6 +152,17 @@ class Shop:
         }
 
 
+def late_shop(folder: Path) -> Shop:
+    """A shop whose page loads, which only a secondary metric reads, lack the last day."""
+    shop = Shop(folder)
+    shop.redefine("metrics", "latency_ms:", "loads:\n  {title: Page loads, kind: count, source: page_loads, "
+                  "window_days: 2, lag_days: 1, better: higher}\nlatency_ms:")  # fmt: skip
+    shop.redefine(KEY, "secondary: [revenue_per_user]", "secondary: [revenue_per_user, loads]")
+    shop.redefine(KEY, "guardrails:\n  - {metric: latency_ms, margin: 0.1}\n", "")
+    shop.change("DELETE FROM load_log WHERE source = 'page_loads' AND data_on = DATE '2026-02-07'")
+    return shop
+
+
 @functools.cache
 def _warehouse() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
