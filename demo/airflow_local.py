@@ -249,6 +249,34 @@ class LocalAirflow:
             self._guard.communicate("done\n")
             self._guard = None
 
+    def restart(self, component: str, env: Mapping[str, str] | None = None) -> None:
+        """Stop one component and start it again, as an upgrade does.
+
+        Parameters
+        ----------
+        component : str
+            ``triggerer``, ``dag-processor``, ``scheduler`` or ``api-server``.
+        env : mapping of str to str, optional
+            Settings that it gets from now on.
+
+        Raises
+        ------
+        LocalAirflowError
+            If it does not run.
+        """
+        self.check()
+        process = self._processes.pop(component)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self._environment = {**self._environment, **(env or {})}
+        self._run(*process.args[3:])
+
     def check(self) -> None:
         """Raise if a component has died.
 

@@ -54,9 +54,10 @@ REASON = Param(
     "with each revision that becomes the current one.",
 )
 ACCEPTED = "{{ params.accept_incomplete | join(',') }}"
-# What the sensor hands on: sources that the night goes on without, separated by commas.
+# What the sensor hands on: sources that the night goes on without, separated by commas. Airflow 3.3 stores what an
+# event gives as JSON within JSON, so that the text comes back in quotes.
 LEAVE_OUT = "leave_out"
-LEFT_OUT = f"{{{{ ti.xcom_pull(task_ids='outcomes_ready', key='{LEAVE_OUT}') or '' }}}}"
+LEFT_OUT = f"{{{{ (ti.xcom_pull(task_ids='outcomes_ready', key='{LEAVE_OUT}') or '') | replace('\"', '') }}}}"
 
 
 def hour(variable: str, default: int) -> int:
