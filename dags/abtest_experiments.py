@@ -6,8 +6,10 @@ The run with the data interval [D, D+1) makes the report *as of* D+1: it reads w
 day. Nights run from the day after ``starts_on`` to ``decides_on``. Every task is one call into `abtest_lib`, and can be
 repeated by hand with the verb of the same name, ``abtest <task> …``.
 
-``outcomes_ready``   waits, in the triggerer, until the sources are loaded and whole; fails after ABTEST_WAIT_HOURS (24)
-``collect``          reads the warehouse once, writes the night's folder and hands on its path
+``outcomes_ready``   waits, in the triggerer, until the sources are loaded and whole; its log says for what, since when
+                     and until when; after ABTEST_WAIT_HOURS (24) the night is held
+``collect``          reads the warehouse once, writes the night's folder and hands on its path; its log lists how many
+                     units are mature for each metric, and when the next ones are
 ``sample_ratio``     are the variants as large as designed? If not, the next three are skipped, the verdict is invalid
 ``significance``, ``segments``, ``guardrails``
 ``decide``           one verdict a treatment
@@ -23,8 +25,10 @@ The owner and the people under ``alerts:`` in ``sources.yaml`` have been told wh
 text is the last line of the task's log. Wrong definitions and broken promises of the warehouse fail at once; everything
 else is tried three times.
 
-1. ``outcomes_ready``: the text names the source that is missing or not whole, and when it is expected. Load it, then
-   clear this task. To analyse without the rest, backfill the night with ``accept_incomplete``; the report says so.
+1. ``outcomes_ready``, and the alert says HELD: the text names the source that is missing or not whole, and when it is
+   expected. Load it, then clear this task. To analyse without the rest of a day, backfill the night with
+   ``accept_incomplete``; with ``when_late: leave_out`` in its YAML an experiment goes on by itself without the
+   secondary metrics that read the source. The report says so either way.
 2. ``definition`` (the only task of a DAG tagged *broken*): the text names file, line and remedy. The DAG grows its real
    tasks again within a minute of the file's repair; then backfill the nights that were lost.
 3. ``collect``: the text names table and column. Repair the data or the definition, then clear this task with

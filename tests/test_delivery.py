@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 from small_shop import AS_OF, KEY, Shop
 
-from abtest_lib import results
+from abtest_lib import failures, results
 from abtest_lib.delivery import SlackEndpoint, SmtpServer, alert_owner, deliver_email, deliver_slack
 from abtest_lib.mail import Letter, compose
 from abtest_lib.report import render, view
@@ -307,6 +307,17 @@ def test_owner_and_on_call_hear_what_failed_why_and_what_to_do(shop, mail, chat)
         "In Airflow: DAG abtest__checkout; clear the failed task when the cause is mended.\n"
     )
     assert chat.messages[0]["text"].startswith("FAILED: Shorter checkout, night as of 2026-02-08\n")
+
+
+def test_night_that_only_lacks_data_is_called_held(shop, mail):
+    why = "checkout, 2026-02-08: waited since 2026-02-08 00:01 UTC and still lacks purchases.\nLoad what is missing."
+    failures.record(shop.results, KEY, AS_OF, "outcomes_ready", why, held=True)
+    alert(shop, mail, failed={"outcomes_ready": why})
+    message = mail.messages[0].message
+    assert message["Subject"] == "HELD: Shorter checkout, night as of 2026-02-08"
+    text = message.get_content().replace("\r\n", "\n")
+    assert "the night as of 2026-02-08 is held. No verdict was published for it." in text
+    assert f"Task outcomes_ready:\n{why}\n" in text
 
 
 def test_failed_delivery_is_not_called_a_lost_verdict(shop, mail):
