@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import importlib
+import math
 import os
 import time
 from collections.abc import AsyncIterator
@@ -248,14 +249,14 @@ class OutcomesReadySensor(BaseSensorOperator):
         self.as_of = "{{ data_interval_end.strftime('%Y-%m-%d') }}"
         self.since = "{{ dag_run.start_date.isoformat() }}"
         self.accepted = ACCEPTED
-        wait_hours = wait_hours or float(os.environ.get("ABTEST_WAIT_HOURS") or WAIT_HOURS)
+        wait_hours = wait_hours or _setting("ABTEST_WAIT_HOURS", WAIT_HOURS)
         self.start_trigger_args = StartTriggerArgs(
             trigger_cls="abtest_sensors.OutcomesReadyTrigger",
             trigger_kwargs={
                 "experiment_key": experiment_key,
                 "as_of": self.as_of,
                 "since": self.since,
-                "poll_seconds": poll_seconds or float(os.environ.get("ABTEST_POLL_SECONDS") or POLL_SECONDS),
+                "poll_seconds": poll_seconds or _setting("ABTEST_POLL_SECONDS", POLL_SECONDS),
                 "wait_hours": wait_hours,
                 "accepted": self.accepted,
             },
@@ -285,3 +286,14 @@ class OutcomesReadySensor(BaseSensorOperator):
         if event["retry"]:
             raise AirflowException(event["error"])
         raise AirflowFailException(event["error"])
+
+
+def _setting(name: str, default: float) -> float:
+    text = os.environ.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is '{text}'; it must be a number above 0.")
+    return value

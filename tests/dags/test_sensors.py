@@ -361,3 +361,11 @@ def test_a_night_that_lacks_what_decides_is_held(shop, source):
 
 def test_a_night_that_may_not_leave_out_is_held(shop):
     assert wait(trigger(KEY, str(AS_OF), since="2026-02-08T00:00:00+00:00")).payload["held"] is True
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
+@pytest.mark.parametrize("name", ["ABTEST_WAIT_HOURS", "ABTEST_POLL_SECONDS"])
+def test_a_setting_that_is_no_time_is_told(monkeypatch, name, text):
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ValueError, match=f"{name} is '{text}'; it must be a number above 0"):
+        OutcomesReadySensor(task_id="outcomes_ready", experiment_key="checkout")
