@@ -1,9 +1,11 @@
 """The store of results: whole files only, revisions beside each other."""
 
 import datetime as dt
+import fcntl
 import json
 import math
 import multiprocessing
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -169,6 +171,22 @@ def test_line_that_a_full_disk_cut_off_spoils_no_other(night):
         file.write('{"revision": "77')
     results.publish(night.with_name("77b0"), "again")
     assert [line["reason"] for line in results.publications(night.parent)] == [None, "again"]
+
+
+def test_publishing_waits_for_another_that_is_publishing_the_same(night):
+    results.publish(night)
+    other = night.with_name("77b0")
+    with open(night.parent / results.PUBLISHED, "a+b") as file, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = pool.submit(results.publish, other, "mine")
+        time.sleep(0.5)  # in which it would write, if it did not wait
+        file.write(json.dumps({"revision": "77b0", "replaces": "3f2a", "reason": "theirs"}).encode() + b"\n")
+        file.flush()
+        results.point(other, results.CURRENT)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        waiting.result(timeout=60)
+    assert [line["reason"] for line in results.publications(night.parent)] == [None, "theirs"]
+    assert len(lines(night)) == 2
 
 
 def publish_at_once(night, barrier):
