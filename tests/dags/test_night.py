@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
+from urllib.parse import quote
 
 import duckdb
 import pytest
@@ -285,6 +286,39 @@ def test_the_mail_of_a_night_shows_verdict_and_pictures_in_a_mailbox(nights, mai
     assert "✔ SHIP" in frame.locator("body").inner_text()
     assert_pictures_are_seen(page, frame)
     page.close()
+
+
+def test_the_report_is_a_page_in_airflow_for_whoever_is_signed_in(nights, chromium):
+    airflow, run = nights.airflow, nights.run("checkout")["dag_run_id"]
+    run_page = f"{airflow.url}/dags/abtest__checkout/runs/{quote(run, safe='')}"
+    page = chromium.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"{airflow.url}/abtest/dags/abtest__checkout/runs/{quote(run, safe='')}")
+    assert "SHIP" not in page.inner_text("body")
+    page.get_by_text("Sign in to Airflow").click()
+    page.fill("input[name=username]", airflow.username)
+    page.fill("input[name=password]", airflow.password)
+    page.click("button[type=submit]")
+    page.get_by_text("✔ SHIP").first.wait_for()  # back on the page that was asked for
+    page.goto(run_page)
+    page.click("a[href$='plugin/experiment-report']")
+    page.frame_locator("iframe").get_by_text("✔ SHIP").first.wait_for()
+    page.click("a[href$='plugin/experiments']")
+    listed = page.frame_locator("iframe[title=Experiments]")
+    listed.get_by_role("link", name="Checkout").click()
+    listed.get_by_text("5 Mar 2026").first.wait_for()
+    page.close()
+
+
+def test_the_task_report_links_to_its_pages(nights):
+    run = nights.run("checkout")["dag_run_id"]
+    place = f"/abtest/dags/abtest__checkout/runs/{quote(run, safe='')}"
+    tasks = f"/api/v2/dags/abtest__checkout/dagRuns/{quote(run, safe='')}/taskInstances"
+    assert nights.airflow.request("GET", f"{tasks}/report/links")["extra_links"] == {
+        "Report": place,
+        "Results": f"{place}/results.json",
+    }
+    assert nights.airflow.request("GET", f"{tasks}/collect/links")["extra_links"] == {}
 
 
 def test_a_manual_run_is_refused(nights):
