@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,7 @@ def view(
     folder, root = Path(experiments_folder), Path(results_folder)
     keys = [key for key in _keys(folder, root) if places.dag_id(key) in allowed]
     night = as_of or max(filter(None, (_newest(root, key) for key in keys)), default=None)
-    teams = team_by_experiment(folder)
-    rows = [_row(folder, root, key, night, teams.get(key)) for key in keys]
+    rows = [_row(folder, root, key, night) for key in keys]
     names = sorted({row["team"] for row in rows}, key=lambda name: (name == "", name))
     rows = [row for row in rows if team is None or row["team"] == team]
     order = {name: number for number, name in enumerate(SECTIONS)}
@@ -117,12 +117,8 @@ def _newest(root: Path, key: str) -> dt.date | None:
         return None
 
 
-def _row(folder: Path, root: Path, key: str, night: dt.date | None, team: str | None) -> dict[str, Any]:
-    experiment, problem = None, ""
-    try:
-        experiment = definitions.load_experiment(folder, key)
-    except DefinitionError as error:
-        problem = str(error).replace(f"{folder}/", "")
+def _row(folder: Path, root: Path, key: str, night: dt.date | None) -> dict[str, Any]:
+    experiment, problem, team = _defined(folder, key, _stamp(folder, key))
     found = _found(root, key, night)
     known = (found.document or {}).get("experiment", {})
     said = _said(found)
@@ -141,6 +137,32 @@ def _row(folder: Path, root: Path, key: str, night: dt.date | None, team: str | 
         "next": _next(experiment, found, night),
         "links": _links(key, found),
     }
+
+
+@lru_cache(maxsize=2000)
+def _defined(folder: Path, key: str, stamp: tuple) -> tuple[Experiment | None, str, str | None]:
+    """An experiment, or what is wrong with its definition and the team that it names; nothing if it has no file.
+
+    Kept while its files are the same: reading the definitions is most of the work of a list.
+    """
+    if stamp[:2] == (None, None):
+        return None, "", None
+    try:
+        return definitions.load_experiment(folder, key), "", None
+    except DefinitionError as error:
+        return None, str(error).replace(f"{folder}/", ""), team_by_experiment(folder).get(key)
+
+
+def _stamp(folder: Path, key: str) -> tuple:
+    """What changes when a file of a definition does."""
+    stamps = []
+    for name in (f"{key}.yaml", f"{key}.yml", *definitions.SHARED_FILES):
+        try:
+            found = (folder / name).stat()
+            stamps.append((found.st_mtime_ns, found.st_size, found.st_ino))
+        except OSError:
+            stamps.append(None)
+    return tuple(stamps)
 
 
 def _found(root: Path, key: str, night: dt.date | None) -> _Found:
@@ -213,7 +235,7 @@ def _health(
     root: Path, key: str, experiment: Experiment | None, problem: str, found: _Found, night: dt.date | None
 ) -> tuple[dict[str, str], str]:
     """How its nights do, and the section where that decides it; empty where the verdict does."""
-    if problem and (root / key).is_dir() and f"no experiment '{key}'" in problem:
+    if experiment is None and not problem:
         return _state("–", "ended", "flat", "Its definition is gone."), "ended"
     if problem:
         lines = problem.splitlines()
