@@ -291,8 +291,9 @@ def alert_owner(
         )
     is_held = failures.is_held(results_folder, key, as_of)
     subject = f"{'HELD' if is_held else 'FAILED'}: {title}, night as of {as_of}"
-    text = _alert_text(key, title, str(as_of), failed, links or {}, is_held=is_held)
-    return tell(night, subject, text, emails, alerts.slack, server, slack)
+    text = _alert_text(key, title, str(as_of), failed, is_held=is_held)
+    pages = "".join(f"Log of {task}: {page}\n" for task, page in (links or {}).items())
+    return tell(night, subject, text, emails, alerts.slack, server, slack, pages=pages)
 
 
 def tell(
@@ -303,6 +304,8 @@ def tell(
     channel: str | None,
     server: SmtpServer | None,
     slack: SlackEndpoint | None,
+    *,
+    pages: str = "",
 ) -> list[str]:
     """Tell people of a failure by mail and Slack, whichever is set up.
 
@@ -318,6 +321,8 @@ def tell(
         Where it is posted.
     server, slack : SmtpServer, SlackEndpoint or None
         None when it is not set up.
+    pages : str, optional
+        Lines below the text, with links: the same failure in another run is no news.
 
     Returns
     -------
@@ -337,15 +342,13 @@ def tell(
     """
     told, problems = [], []
     try:
-        told += send_mail(folder, server, emails, Letter(subject, text), channel="alert-email") if server else []
+        letter = Letter(subject, text + pages, key=Letter(subject, text).said)
+        told += send_mail(folder, server, emails, letter, channel="alert-email") if server else []
     except (RuntimeError, ConnectionError) as error:
         problems.append(str(error))
     try:
-        if (
-            slack
-            and channel
-            and post_message(folder, slack, channel, kind="alert-slack", message=plain_message(subject, text))
-        ):
+        message, news = plain_message(subject, text + pages), plain_message(subject, text)
+        if slack and channel and post_message(folder, slack, channel, kind="alert-slack", message=message, news=news):
             told.append(channel)
     except (RuntimeError, ConnectionError) as error:
         problems.append(str(error))
@@ -380,13 +383,8 @@ def _owner_of_broken(path: Path) -> str | None:
     return None
 
 
-def _alert_text(
-    key: str, title: str, as_of: str, failed: Mapping[str, str], links: Mapping[str, str], *, is_held: bool
-) -> str:
-    causes = "\n\n".join(
-        f"Task {task}:\n{reason}" + (f"\nIts log: {links[task]}" if task in links else "")
-        for task, reason in failed.items()
-    )
+def _alert_text(key: str, title: str, as_of: str, failed: Mapping[str, str], *, is_held: bool) -> str:
+    causes = "\n\n".join(f"Task {task}:\n{reason}" for task, reason in failed.items())
     lost = "No verdict was published for it."
     if all(task.startswith("deliver_") for task in failed):
         lost = "Its report was written, but not everybody got it."

@@ -89,9 +89,14 @@ class Letter:
     after: str | None = None
 
     @property
+    def said(self) -> bytes:
+        """What makes it another mail than the last one."""
+        return json.dumps([self.subject, self.text, self.page]).encode() if self.key is None else self.key
+
+    @property
     def says(self) -> str:
         """A digest of what it says."""
-        return _digest(json.dumps([self.subject, self.text, self.page]).encode() if self.key is None else self.key)
+        return _digest(self.said)
 
     @property
     def content(self) -> bytes:

@@ -292,8 +292,10 @@ def ask(night: Path, server: SmtpServer, link: str | None = None) -> list[str]:
     definition = results.read_json(night / "definition.json")
     by = (definition.get("sign_off") or {}).get("by", ())
     emails = dict.fromkeys([definition["owner"], *(name for name in by if EMAIL[0].fullmatch(name))])
-    asked = request(night, link)
-    return send_mail(night.parent, server, list(emails), Letter(asked.subject, asked.text), channel="sign-off-email")
+    asked, plain = request(night, link), request(night)
+    # Where it is answered makes no other request of it.
+    letter = Letter(asked.subject, asked.text, key=Letter(plain.subject, plain.text).said)
+    return send_mail(night.parent, server, list(emails), letter, channel="sign-off-email")
 
 
 def _verdicts(night: Path) -> dict[str, str]:

@@ -75,7 +75,15 @@ def post_report(
     return posted
 
 
-def post_message(folder: Path, slack: SlackEndpoint, channel: str, *, kind: str, message: Mapping[str, Any]) -> bool:
+def post_message(
+    folder: Path,
+    slack: SlackEndpoint,
+    channel: str,
+    *,
+    kind: str,
+    message: Mapping[str, Any],
+    news: Mapping[str, Any] | None = None,
+) -> bool:
     """Post a message that stands alone, once.
 
     Parameters
@@ -90,6 +98,8 @@ def post_message(folder: Path, slack: SlackEndpoint, channel: str, *, kind: str,
         With channel and content it makes the message's key in the outbox.
     message : mapping
         ``text`` and, if there are any, ``blocks`` and the ``fallback`` that stands in for a table.
+    news : mapping, optional
+        What makes it another message than the last one; default the message.
 
     Returns
     -------
@@ -113,7 +123,8 @@ def post_message(folder: Path, slack: SlackEndpoint, channel: str, *, kind: str,
     """
     target = Channel(slack, channel)
     about = f"{folder.parent.name}, {folder.name}"
-    return _once(folder, target, kind, _bytes(message), lambda key: target.post(message, key=key), about=about)
+    content = _bytes(message if news is None else news)
+    return _once(folder, target, kind, content, lambda key: target.post(message, key=key), about=about)
 
 
 class _Report:

@@ -315,6 +315,7 @@ def _doc_md(experiment: Experiment) -> str:
         "Smallest effect that matters": f"{100 * experiment.smallest_effect:g} % relative",
         "Secondary": _metrics(experiment, experiment.secondary),
         "Guardrails": ", ".join(f"{g.metric} (margin {100 * g.margin:g} %)" for g in experiment.guardrails) or "–",
+        **({"Signed by": ", ".join(experiment.sign_off.by) or "anybody"} if experiment.sign_off else {}),
         "Segments": ", ".join(s.attribute + " (protected)" * s.protected for s in experiment.segments) or "–",
     }
     table = "\n".join(f"| {_escaped(name)} | {_escaped(text)} |" for name, text in rows.items())

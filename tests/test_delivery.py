@@ -377,6 +377,19 @@ def test_slack_that_fails_does_not_silence_the_mail(shop, mail, chat, kind):
     assert len(mail.messages) == 2
 
 
+def test_alert_leads_to_the_log_and_the_same_failure_of_another_run_is_no_news(shop, mail, chat):
+    told = [
+        alert_owner(KEY, AS_OF, FAILED, experiments_folder=shop.definitions, results_folder=shop.results,
+                    server=server_of(mail), slack=endpoint_of(chat),
+                    links={"collect": f"https://airflow.example.com/dags/abtest__checkout/runs/{run}/tasks/collect"})
+        for run in ("scheduled__1", "backfill__1")
+    ]  # fmt: skip
+    assert told == [["ana@example.com", "oncall@example.com", "#alerts"], []]
+    page = "Log of collect: https://airflow.example.com/dags/abtest__checkout/runs/scheduled__1/tasks/collect"
+    assert page in mail.messages[0].message.get_content()
+    assert any(page in json.dumps(block) for block in chat.messages[0]["blocks"])
+
+
 def test_error_text_cannot_call_a_whole_channel(shop, chat):
     alert(shop, None, chat, {"collect": "variant '<!channel>' & <@U123>"})
     assert "variant '&lt;!channel&gt;' &amp; &lt;@U123&gt;" in chat.messages[0]["text"]

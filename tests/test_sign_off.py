@@ -6,7 +6,7 @@ import re
 import pytest
 from small_shop import AS_OF, KEY, Shop
 
-from abtest_lib import cli, digest, failures, results, sign_off
+from abtest_lib import by_hand, cli, digest, failures, results, sign_off
 from abtest_lib.delivery import SlackEndpoint, SmtpServer, deliver_email, deliver_slack
 from demo.receivers import MailReceiver, SlackReceiver
 
@@ -90,6 +90,13 @@ def test_final_verdict_is_sent_by_no_channel_before_it_is_approved(shop, mail, c
     sign_off.sign(night, "approved", "ana")
     assert deliver(shop, mail, night) == ["team@example.com", "boss@example.com"]
     assert deliver_slack(night, slack, shop.definitions) == ["#checkout"]
+
+
+def test_final_verdict_is_not_sent_by_hand_either(shop, mail):
+    night = shop.run()
+    with pytest.raises(sign_off.Unsigned):
+        by_hand.mail_report(night, server(mail), ["friend@example.com"], "just this once")
+    assert mail.messages == []
 
 
 def test_rejected_verdict_is_not_sent_and_says_by_whom(shop, mail):

@@ -197,7 +197,7 @@ def test_the_alert_leads_to_the_log_of_the_task(nights):
     (alert,) = nights.mails_to("ben@example.com")
     run = urllib.parse.quote(nights.run("refund_flow")["dag_run_id"], safe="")
     page = f"{nights.airflow.url}/dags/abtest__refund_flow/runs/{run}/tasks/outcomes_ready"
-    assert f"Its log: {page}\n" in alert.get_body(("plain",)).get_content().replace("\r\n", "\n")
+    assert f"Log of outcomes_ready: {page}\n" in alert.get_body(("plain",)).get_content().replace("\r\n", "\n")
 
 
 def test_who_waits_at_the_deadline_is_told_once(nights):
