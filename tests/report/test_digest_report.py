@@ -108,7 +108,7 @@ def test_sections_stand_in_the_order_of_who_needs_a_decision():
     report = everything()
     assert [section["key"] for section in report["sections"]] == ["decided", "invalid", "trouble", "before", "running"]
     assert {row["key"] for row in report["sections"][0]["rows"]} == {"ship", "do_not_ship"}
-    assert list(SECTIONS) == ["decided", "invalid", "trouble", "alarm", "before", "running"]
+    assert list(SECTIONS) == ["decided", "unsigned", "invalid", "trouble", "alarm", "before", "running"]
 
 
 def test_all_formats_say_the_same_verdicts_reasons_and_dates():
