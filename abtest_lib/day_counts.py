@@ -109,8 +109,8 @@ def _columns(source: OutcomeSource, parts: Iterable[Metric]) -> set[str]:
 
 def _there(own: set[str], others: set[str], source: OutcomeSource, queries: NightQueries) -> list[str]:
     """The columns to count: a metric of others may name one that the table lacks, and that is their trouble."""
-    lower = {column.lower() for column in queries.columns(source.table)} if others - own else set()
-    return sorted(own | {column for column in others if column.lower() in lower})
+    # By the letter: in a statement names are quoted, and PostgreSQL knows no "Amount_USD" in place of amount_usd.
+    return sorted(own | (others & set(queries.columns(source.table)) if others - own else set()))
 
 
 def _only(day: DayCounts, columns: set[str]) -> DayCounts:

@@ -5,10 +5,11 @@ import math
 
 import pytest
 import sqlglot
-from small_shop import AS_OF, Shop
+from small_shop import AS_OF, KEY, Shop
 
 from abtest_lib import pipeline, results
 from abtest_lib.collection import maturing_together
+from abtest_lib.definitions import load_catalogue
 from abtest_lib.dialects import numbered, translate
 from abtest_lib.errors import DataError
 from abtest_lib.queries import NightQueries
@@ -203,3 +204,13 @@ def test_the_embedded_warehouse_takes_no_more_memory_than_it_is_given(shop):
     with connect(shop.warehouse) as warehouse:
         (row,) = warehouse.query("SELECT current_setting('memory_limit') AS most")
     assert row["most"] == "1.3 GiB"  # 1,500 million bytes
+
+
+def test_a_column_that_another_experiment_spells_otherwise_holds_no_night_on_postgresql(shop, server):
+    # Quoted names have their case here, so a column "Amount_USD" is none of the table's.
+    shop.redefine("metrics", "latency_ms:", "tips:\n  {title: Tips, kind: mean, source: purchases, value: Amount_USD, "
+                  "window_days: 2, better: higher}\nlatency_ms:")  # fmt: skip
+    shop.redefine(KEY, "ends_on: 2026-02-05", "ends_on: 2026-02-06")  # the last window ends with the last day
+    catalogue = load_catalogue(shop.definitions).metrics.values()
+    with connect(server) as warehouse:
+        assert pipeline.outcomes_ready(shop.experiment, AS_OF, warehouse, None, catalogue) == []
