@@ -165,6 +165,24 @@ def test_night_without_a_result_waits_and_the_warehouse_says_for_what(shop):
     assert "purchases" in reason
 
 
+def test_digest_of_many_late_nights_asks_no_more_than_that_of_one(shop):
+    shutil.rmtree(shop.results / KEY)
+    shop.change("DELETE FROM load_log WHERE data_on = DATE '2026-02-07'")
+
+    def statements():
+        with connect(shop.warehouse) as warehouse:
+            query, asked = warehouse.query, []
+            warehouse.query = lambda sql, values=None: asked.append(sql) or query(sql, values)
+            assert {one.state for one in collect(shop, warehouse=warehouse)} == {"waiting"}
+        return asked
+
+    alone = statements()
+    for number in range(4):
+        shutil.copy(shop.definitions / "checkout.yaml", shop.definitions / f"other_{number}.yaml")
+    assert len(collect(shop)) == 5
+    assert sorted(statements()) == sorted(alone) != []
+
+
 def test_broken_definition_is_named_with_file_and_line_in_the_digest_of_its_team(shop):
     shop.redefine(KEY, "primary: [conversion]", "primry: [conversion]")
     folder = write(shop)
