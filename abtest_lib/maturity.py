@@ -59,21 +59,25 @@ def maturity_table(experiment: Experiment, as_of: dt.date, exposure: Mapping) ->
     Returns
     -------
     str
-        A line for each metric that was read, under a heading.
+        A line for each metric that was read, under a heading; mature units by variant.
 
     Examples
     --------
-    >>> row = {"metric": "conversion", "matured": {"control": 900}, "waiting": {"control": 1200}}
+    >>> row = {"metric": "conversion", "matured": {"control": 900, "treatment": 880}, "waiting": {"control": 1200}}
     >>> exposure = {"maturity": [row], "cells": {DAYS: {"2026-02-24": {"control": 1200}}}}
     >>> print(maturity_table(experiment, dt.date(2026, 3, 3), exposure))
-    metric      mature units  waiting units  next mature on
-    conversion           900          1,200  2026-03-05
+    metric      control mature  treatment mature  waiting  next mature on
+    conversion             900               880    1,200  2026-03-05
     """
     rows = exposure["maturity"]
-    width = max([len("metric"), *(len(row["metric"]) for row in rows)])
-    lines = [f"{'metric':{width}}  mature units  waiting units  next mature on"]
+    variants = list(rows[0]["matured"]) if rows else []
+    table = [["metric", *(f"{name} mature" for name in variants), "waiting", "next mature on"]]
     for row in rows:
         night = next_mature_on(experiment, experiment.metrics[row["metric"]], as_of, exposure)
-        mature, waiting = sum(row["matured"].values()), sum(row["waiting"].values())
-        lines.append(f"{row['metric']:{width}}  {mature:12,}  {waiting:13,}  {night or '-'}")
-    return "\n".join(lines)
+        counts = [*(row["matured"][name] for name in variants), sum(row["waiting"].values())]
+        table.append([row["metric"], *(f"{count:,}" for count in counts), str(night or "-")])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join(
+        "  ".join([first.ljust(widths[0]), *map(str.rjust, counts, widths[1:-1]), night])
+        for first, *counts, night in table
+    )

@@ -156,6 +156,7 @@ def test_the_run_says_how_many_units_are_mature_and_when_the_next_are(tmp_path, 
     table = caplog.text.splitlines()[1:5]
     rows = {line.split()[0]: line.split()[1:] for line in table[1:]}
     assert set(rows) == {"conversion", "revenue_per_user", "latency_ms"}
-    mature, waiting, night = rows["conversion"]
-    assert int(mature) + int(waiting) == 400
-    assert night == "2026-02-06"
+    assert table[0].split()[1:5] == ["control", "mature", "treatment", "mature"]
+    *mature, waiting, night = rows["conversion"]
+    # Units are first seen on the 2nd, 3rd and 4th, two at a time; those of the 2nd are mature after two days and one.
+    assert (mature, waiting, night) == (["0", "0"], "400", "2026-02-06")
