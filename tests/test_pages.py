@@ -7,7 +7,7 @@ import shutil
 import pytest
 from small_shop import AS_OF, KEY, Shop
 
-from abtest_lib import failures, preview, results
+from abtest_lib import failures, preview, results, sign_off
 from abtest_lib.pages import comparison, fleet, nights, places, previews, store
 from abtest_lib.report.formats import print_html
 
@@ -134,6 +134,18 @@ def test_waiting_night_says_for_what_since_and_until_when(shop):
     assert row["health"]["text"] == (
         "night of 9 Feb 2026: purchases (no rows of 2026-02-08), since 2026-02-09 00:05, until 2026-02-10 00:05 UTC"
     )
+
+
+def test_verdict_that_is_to_be_signed_says_who_has(shop):
+    path = shop.current() / "definition.json"
+    results.write_json(path, results.read_json(path) | {"sign_off": ["lead@example.com"]})
+    assert the_row(shop)[1]["signed"] == "not signed yet"
+    sign_off.sign(shop.current(), "approved", "lead@example.com")
+    assert the_row(shop)[1]["signed"].startswith("approved by lead@example.com on ")
+    said = nights.view(shop.definitions, shop.results, KEY)
+    assert "approved by lead@example.com on " in printed("nights", said)
+    (shop.current() / sign_off.FILE).write_text("{}")
+    assert "signature cannot be read" in the_row(shop)[1]["signed"]
 
 
 def test_broken_definition_names_file_and_line(shop):

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from abtest_lib import definitions, failures
+from abtest_lib import definitions, failures, sign_off
 from abtest_lib.definitions import Experiment
 from abtest_lib.digest import LISTED_DAYS, words
 from abtest_lib.errors import DefinitionError
@@ -38,6 +38,7 @@ class _Found:
     newest: dt.date | None  # of the nights that left anything
     published: dt.date | None = None
     document: dict[str, Any] | None = None
+    signed: str = ""
     last: dict[str, Any] | None = None
     unread: str = ""
 
@@ -130,6 +131,7 @@ def _row(folder: Path, root: Path, key: str, night: dt.date | None) -> dict[str,
         "owner": clean_name(experiment.owner if experiment else known.get("owner", "")),
         "verdicts": said["verdicts"],
         "changed": said["changed"] if not section else "",
+        "signed": found.signed,
         "health": health,
         "section": section or said["section"],
         "order": "" if section else said["order"],
@@ -179,11 +181,11 @@ def _found(root: Path, key: str, night: dt.date | None) -> _Found:
                 unread = unread or (str(reason) if first is None else None)
                 continue
             if first is not None:
-                return _Found(newest, first[0], first[1], document, unread or "")
-            first = one.as_of, document
+                return _Found(newest, *first, document, unread or "")
+            first = one.as_of, document, signed(one.folder / one.current)
     except store.NotThere:
         return _Found(None)
-    return _Found(newest, *(first or (None, None)), None, unread or "")
+    return _Found(newest, *(first or (None, None, "")), None, unread or "")
 
 
 def _said(found: _Found) -> dict[str, Any]:
@@ -229,6 +231,33 @@ def verdict_words(night: Mapping[str, Any]) -> list[dict[str, str]]:
         found.append({"sign": sign, "word": word, "tone": tone, "variant": variant,
                       "until": f"until {short_day(until)}" if until else ""})  # fmt: skip
     return found
+
+
+def signed(revision: Path) -> str:
+    """Say where a verdict stands with those who sign it.
+
+    Parameters
+    ----------
+    revision : Path
+        The revision's folder.
+
+    Returns
+    -------
+    str
+        Empty when nobody has to sign.
+
+    Examples
+    --------
+    >>> signed(night)
+    ''
+    """
+    try:
+        if sign_off.standing(revision) == sign_off.AWAITED:
+            return "not signed yet"
+        found = sign_off.signature(revision) if sign_off.standing(revision) else None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        return clean_name(f"signature cannot be read ({failures.error_text(error)})", _TEXT)
+    return f"{found['decision']} by {clean_name(found['by'])} on {short_day(found['at'][:10])}" if found else ""
 
 
 def _health(

@@ -10,7 +10,7 @@ from abtest_lib import definitions, failures, results
 from abtest_lib.definitions import Experiment
 from abtest_lib.errors import DefinitionError
 from abtest_lib.pages import places, store
-from abtest_lib.pages.fleet import verdict_words
+from abtest_lib.pages.fleet import signed, verdict_words
 from abtest_lib.report.readable import readable
 from abtest_lib.report.text import clean_name, long_day, plural, short_day
 
@@ -100,6 +100,7 @@ def _night(root: Path, key: str, one: store.Night) -> dict[str, Any]:
         "day": short_day(str(one.as_of)),
         "title": current["title"] if current else "",
         "verdicts": current["verdicts"] if current else [],
+        "signed": signed(one.folder / current["revision"]) if current else "",
         "revisions": revisions,
         "others": plural(len(revisions) - 1, "other revision") if current and len(revisions) > 1 else "",
         "trouble": [_trouble(one, task, reason) for task, reason in failed.items()],

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from urllib.parse import quote
 
 import duckdb
 import pytest
@@ -290,10 +289,10 @@ def test_the_mail_of_a_night_shows_verdict_and_pictures_in_a_mailbox(nights, mai
 
 def test_the_report_is_a_page_in_airflow_for_whoever_is_signed_in(nights, chromium):
     airflow, run = nights.airflow, nights.run("checkout")["dag_run_id"]
-    run_page = f"{airflow.url}/dags/abtest__checkout/runs/{quote(run, safe='')}"
+    run_page = f"{airflow.url}/dags/abtest__checkout/runs/{urllib.parse.quote(run, safe='')}"
     page = chromium.new_page()
     page.set_default_timeout(60_000)
-    page.goto(f"{airflow.url}/abtest/dags/abtest__checkout/runs/{quote(run, safe='')}")
+    page.goto(f"{airflow.url}/abtest/dags/abtest__checkout/runs/{urllib.parse.quote(run, safe='')}")
     assert "SHIP" not in page.inner_text("body")
     page.get_by_text("Sign in to Airflow").click()
     page.fill("input[name=username]", airflow.username)
@@ -312,8 +311,8 @@ def test_the_report_is_a_page_in_airflow_for_whoever_is_signed_in(nights, chromi
 
 def test_the_task_report_links_to_its_pages(nights):
     run = nights.run("checkout")["dag_run_id"]
-    place = f"/abtest/dags/abtest__checkout/runs/{quote(run, safe='')}"
-    tasks = f"/api/v2/dags/abtest__checkout/dagRuns/{quote(run, safe='')}/taskInstances"
+    place = f"/abtest/dags/abtest__checkout/runs/{urllib.parse.quote(run, safe='')}"
+    tasks = f"/api/v2/dags/abtest__checkout/dagRuns/{urllib.parse.quote(run, safe='')}/taskInstances"
     assert nights.airflow.request("GET", f"{tasks}/report/links")["extra_links"] == {
         "Report": place,
         "Results": f"{place}/results.json",
