@@ -188,6 +188,9 @@ def test_most_urgent_comes_first(shop):
     said = [(section["key"], [row["key"] for row in section["rows"]])
             for section in listed(shop, allowed=allowed)["sections"]]  # fmt: skip
     assert said == [("decided", [KEY, "fine"]), ("trouble", ["late_one"])]
+    failures.record(shop.results, "fine", AS_OF, "collect", "no table")
+    (_, trouble) = listed(shop, allowed=allowed)["sections"]
+    assert [row["health"]["word"] for row in trouble["rows"]] == ["FAILED", "LATE"]
 
 
 def test_failed_sample_ratio_is_named_and_no_effect_is_on_any_page(broken_split):
@@ -277,7 +280,9 @@ def test_preview_shows_which_verdicts_would_change(finished, shop):
         "treatment", "DO NOT SHIP", "SHIP"
     )  # fmt: skip
     assert said["nights"][0]["changes"] == []
-    assert "DO NOT SHIP" in printed("previews", said)
+    (effect,) = said["nights"][1]["primary"]
+    assert effect["before"] == effect["after"]
+    assert "unchanged" in printed("previews", said)
 
 
 def test_preview_withholds_effects_of_an_invalid_variant(shop):

@@ -134,7 +134,7 @@ def _row(folder: Path, root: Path, key: str, night: dt.date | None) -> dict[str,
         "signed": found.signed,
         "health": health,
         "section": section or said["section"],
-        "order": "" if section else said["order"],
+        "order": _order(health) if section else said["order"],
         "night": short_day(str(found.published)) if found.published else "",
         "next": _next(experiment, found, night),
         "links": _links(key, found),
@@ -335,6 +335,11 @@ def _late(found: _Found, expected: dt.date) -> str:
 
 def _state(sign: str, word: str, tone: str, text: str) -> dict[str, str]:
     return {"sign": sign, "word": word, "tone": tone, "text": clean_name(text, _TEXT)}
+
+
+def _order(health: Mapping[str, str]) -> str:
+    """Within a section that health decides: what is broken, then what is overdue, then what still waits."""
+    return "2" if health["word"] == "WAITING" else "0" if health["tone"] == "bad" else "1"
 
 
 def _next(experiment: Experiment | None, found: _Found, night: dt.date | None) -> str:

@@ -97,7 +97,6 @@ def _night(results_folder: Path | str, key: str, one: Mapping[str, Any]) -> dict
                 "after": "withheld" if row["variant"] in invalid[1] else _effect(row["after"]),
             }
             for row in one["primary"]
-            if row["before"] != row["after"]
         ],
     }
 
