@@ -9,10 +9,14 @@ from __future__ import annotations
 import threading
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
+from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 PREFIX = "/abtest"
+# The browser needs the whole path where Airflow itself is served below one.
+SEEN_AT = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/") + PREFIX
 _LOCK = threading.Lock()
 
 
@@ -38,19 +42,19 @@ class AbtestPages(AirflowPlugin):
     external_views = [  # noqa: RUF012
         {
             "name": "Experiments",
-            "href": f"{PREFIX}/experiments",
+            "href": f"{SEEN_AT}/experiments",
             "destination": "nav",
             "url_route": "experiments",
         },
         {
             "name": "Experiment",
-            "href": f"{PREFIX}/dags/{{DAG_ID}}",
+            "href": f"{SEEN_AT}/dags/{{DAG_ID}}",
             "destination": "dag",
             "url_route": "experiment",
         },
         {
             "name": "Report",
-            "href": f"{PREFIX}/dags/{{DAG_ID}}/runs/{{RUN_ID}}",
+            "href": f"{SEEN_AT}/dags/{{DAG_ID}}/runs/{{RUN_ID}}",
             "destination": "dag_run",
             "url_route": "experiment-report",
         },

@@ -328,6 +328,18 @@ def test_links_know_whether_they_are_in_airflows_frame(sign_in):
     assert f'<a href="/dags/{DAG}" target="_self">' in framed
 
 
+def test_links_lead_below_the_path_that_airflow_is_served_at(application, sign_in):
+    from starlette.testclient import TestClient
+
+    below = TestClient(application, base_url="http://airflow.example.com", root_path="/air")
+    below.cookies.update(sign_in("vic").cookies)
+    text = below.get("/air/abtest/experiments").text
+    links = set(re.findall(' (?:href|action)="(/[^"]*)"', text))
+    assert f"/air/abtest/dags/{DAG}" in links
+    assert f"/air/dags/{DAG}" in links
+    assert {link for link in links if not link.startswith("/air/")} == set()
+
+
 def test_airflow_shows_the_pages_where_they_belong(sign_in):
     answer = sign_in("vic").get("/api/v2/plugins").json()
     (plugin,) = (one for one in answer["plugins"] if one["name"] == "abtest_pages")
