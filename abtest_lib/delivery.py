@@ -262,7 +262,7 @@ def alert_owner(
     slack : SlackEndpoint or None
         None when Slack is not set up.
     links : mapping of str to str, optional
-        The page of each task, with its log.
+        Addresses of pages, by what they show.
 
     Returns
     -------
@@ -292,7 +292,7 @@ def alert_owner(
     is_held = failures.is_held(results_folder, key, as_of)
     subject = f"{'HELD' if is_held else 'FAILED'}: {title}, night as of {as_of}"
     text = _alert_text(key, title, str(as_of), failed, is_held=is_held)
-    pages = "".join(f"Log of {task}: {page}\n" for task, page in (links or {}).items())
+    pages = "".join(f"{name}: {page}\n" for name, page in (links or {}).items())
     return tell(night, subject, text, emails, alerts.slack, server, slack, pages=pages)
 
 

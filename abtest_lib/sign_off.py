@@ -220,15 +220,15 @@ def sign(night: Path, decision: str, by: str) -> Path:
     return results.write_json(night / FILE, {"decision": decision, "by": name, "at": at})
 
 
-def request(night: Path, link: str | None = None) -> Request:
+def request(night: Path, *, link: str | None = None, report: str | None = None) -> Request:
     """Word what is to be signed: the verdict, and the effect with its interval.
 
     Parameters
     ----------
     night : Path
         A revision's folder with a report.
-    link : str, optional
-        Where it can be signed.
+    link, report : str, optional
+        Where it can be signed, and where the whole report is.
 
     Returns
     -------
@@ -254,13 +254,13 @@ def request(night: Path, link: str | None = None) -> Request:
     wanted = results.read_json(night / "definition.json").get("sign_off") or {}
     view = results.read_json(night / "report.json")
     hours = plural(wanted.get("within_hours", 0), "hour")
-    view |= {"link": link or "", "approve": _command(night), "hours": hours}
+    view |= {"link": link or "", "report": report or "", "approve": _command(night), "hours": hours}
     word = view["tally"] or view["cards"][0]["label"]
     subject = f"Please sign: {view['title']}, {short_day(view['as_of'])}: {word}"
     return Request(subject, print_text("sign_off.txt.j2", view), print_markdown("sign_off.md.j2", view))
 
 
-def ask(night: Path, server: SmtpServer, link: str | None = None) -> list[str]:
+def ask(night: Path, server: SmtpServer, *, link: str | None = None, report: str | None = None) -> list[str]:
     """Mail those who sign that a verdict waits for them.
 
     Parameters
@@ -269,8 +269,8 @@ def ask(night: Path, server: SmtpServer, link: str | None = None) -> list[str]:
         A revision's folder with a report.
     server : SmtpServer
         Takes the mail.
-    link : str, optional
-        Where it can be signed.
+    link, report : str, optional
+        Where it can be signed, and where the whole report is.
 
     Returns
     -------
@@ -292,7 +292,7 @@ def ask(night: Path, server: SmtpServer, link: str | None = None) -> list[str]:
     definition = results.read_json(night / "definition.json")
     by = (definition.get("sign_off") or {}).get("by", ())
     emails = dict.fromkeys([definition["owner"], *(name for name in by if EMAIL[0].fullmatch(name))])
-    asked, plain = request(night, link), request(night)
+    asked, plain = request(night, link=link, report=report), request(night)
     # Where it is answered makes no other request of it.
     letter = Letter(asked.subject, asked.text, key=Letter(plain.subject, plain.text).said)
     return send_mail(night.parent, server, list(emails), letter, channel="sign-off-email")

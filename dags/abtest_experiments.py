@@ -69,7 +69,7 @@ from abtest_connections import (
     smtp_server,
     warehouse_url,
 )
-from abtest_links import task_url
+from abtest_links import report_url, task_url
 from abtest_nights import LAST_OF_NIGHT, end_night
 from abtest_report_links import add_links
 from abtest_sensors import OutcomesReadySensor
@@ -207,7 +207,9 @@ def alert_owner(key: str, as_of: str) -> list[str]:
     if not failed:
         raise AirflowSkipException("Nothing failed.")
     recorded = failures.read(results_folder(), key, as_of)
-    links = {task_id: url for task_id in failed if (url := task_url(context, task_id))}
+    links = {f"Log of {task_id}": task_url(context, task_id) for task_id in failed}
+    if states.get("report") == "success":
+        links["Report"] = report_url(context)
     told = {task_id: recorded.get(task_id, "It ended without a message; see its log.") for task_id in failed}
     return delivery.alert_owner(
         key,
@@ -217,7 +219,7 @@ def alert_owner(key: str, as_of: str) -> list[str]:
         results_folder=results_folder(),
         server=if_connected(smtp_server),
         slack=if_connected(slack_endpoint),
-        links=links,
+        links={name: page for name, page in links.items() if page},
     )
 
 

@@ -15,6 +15,13 @@ def dag_url(dag_id: str) -> str | None:
     return f"{base}/dags/{quote(dag_id, safe='')}" if base else None
 
 
+def report_url(context: Mapping[str, Any]) -> str | None:
+    """Give the page with the report of this run's night."""
+    base = (conf.get("api", "base_url", fallback="") or "").rstrip("/")
+    dag, run = (quote(name, safe="") for name in (context["dag_run"].dag_id, context["dag_run"].run_id))
+    return f"{base}/abtest/dags/{dag}/runs/{run}" if base else None
+
+
 def task_url(context: Mapping[str, Any], task_id: str, page: str = "") -> str | None:
     """Give the page of a task of this run, where its log is, or one below it."""
     dag = dag_url(context["dag_run"].dag_id)

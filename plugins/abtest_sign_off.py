@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from abtest_connections import results_folder, smtp_server
-from abtest_links import task_url
+from abtest_links import report_url, task_url
 from abtest_tasks import AS_OF, delivers
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
@@ -60,8 +60,9 @@ class SignOffOperator(HITLOperator):
             stands = sign_off.standing(night)
             if stands != sign_off.AWAITED:
                 return sign_off.said(night) or "Nothing is asked: no verdict is final."
-            asked = sign_off.request(night)
-            sign_off.ask(night, smtp_server(), task_url(context, self.task_id, "required_actions"))
+            places = {"link": task_url(context, self.task_id, "required_actions"), "report": report_url(context)}
+            asked = sign_off.request(night, **places)
+            sign_off.ask(night, smtp_server(), **places)
         except (Exception, AirflowTaskTimeout) as error:
             failures.record(results_folder(), self.experiment_key, self.as_of, self.task_id, error)
             raise

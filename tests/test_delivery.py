@@ -381,7 +381,7 @@ def test_alert_leads_to_the_log_and_the_same_failure_of_another_run_is_no_news(s
     told = [
         alert_owner(KEY, AS_OF, FAILED, experiments_folder=shop.definitions, results_folder=shop.results,
                     server=server_of(mail), slack=endpoint_of(chat),
-                    links={"collect": f"https://airflow.example.com/dags/abtest__checkout/runs/{run}/tasks/collect"})
+                    links={"Log of collect": f"https://airflow.example.com/dags/abtest__checkout/runs/{run}/tasks/collect"})
         for run in ("scheduled__1", "backfill__1")
     ]  # fmt: skip
     assert told == [["ana@example.com", "oncall@example.com", "#alerts"], []]

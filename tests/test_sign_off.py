@@ -167,13 +167,18 @@ def test_signature_that_cannot_be_read_sends_nothing_and_tells_nothing(shop, mai
 def test_those_who_sign_are_asked_once_by_mail_with_effect_and_link(shop, mail):
     night = shop.run()
     link = "https://airflow.example.com/dags/abtest__checkout/runs/r/tasks/sign_off/required_actions"
-    assert sign_off.ask(night, server(mail), link) == ["ana@example.com", "ben@example.com"]
-    assert sign_off.ask(night, server(mail), link) == []
+    report = "https://airflow.example.com/abtest/dags/abtest__checkout/runs/r_1"
+    asked = sign_off.ask(night, server(mail), link=link, report=report)
+    assert asked == ["ana@example.com", "ben@example.com"]
+    assert sign_off.ask(night, server(mail), link=f"{link}?again") == []
     message = mail.messages[0].message
     assert message["Subject"] == "Please sign: Shorter checkout, 8 Feb 2026: ✔ SHIP"
     text = message.get_body(("plain",)).get_content()
     assert "interval" in text
     assert link in text
+    assert report in text
+    shown = re.sub(r"\\(_|[^\w\s])", r"\1", sign_off.request(night, report=report).markdown)
+    assert f"[The whole report]({report})" in shown
     assert "within 2 hours" in text
 
 

@@ -218,7 +218,9 @@ def test_a_final_verdict_waits_for_a_signature_before_it_is_sent(nights):
     assert nights.asked["assigned_users"] == [{"id": "admin", "name": "admin"}]
     assert "tonight@example.com" not in nights.asked["told"]
     (request,) = (mail for mail in nights.mails_to("tom@example.com") if mail["Subject"].startswith("Please sign: "))
-    assert "/tasks/sign_off/required_actions" in request.get_body(("plain",)).get_content()
+    text = request.get_body(("plain",)).get_content()
+    assert "/tasks/sign_off/required_actions" in text
+    assert f"{nights.airflow.url}/abtest/dags/abtest__tonight/runs/" in text
     night = results.night_folder(nights.results, "tonight", TODAY)
     assert results.read_json(night / "sign_off.json")["by"] == "admin"
     (report,) = nights.mails_to("tonight@example.com")

@@ -41,7 +41,10 @@ def task(shop, night):
 
 
 def run(run_type="scheduled", *, deliver=False):
-    return {"dag_run": SimpleNamespace(run_type=run_type), "params": {"deliver": deliver}}
+    return {
+        "dag_run": SimpleNamespace(run_type=run_type, dag_id="abtest__checkout", run_id="r"),
+        "params": {"deliver": deliver},
+    }
 
 
 def answer(option, by="ana"):
