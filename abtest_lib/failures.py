@@ -132,7 +132,7 @@ def is_held(results_folder: Path | str, experiment_key: str, as_of: dt.date | st
     Returns
     -------
     bool
-        False as well when another step failed, or none.
+        Whether that is the last failure on record: what other steps left before it is of an earlier run.
 
     Raises
     ------
@@ -147,8 +147,9 @@ def is_held(results_folder: Path | str, experiment_key: str, as_of: dt.date | st
     >>> is_held(store, "checkout", "2026-03-09"), is_held(store, "checkout", "2026-03-10")
     (True, False)
     """
-    found = _entries(results_folder, experiment_key, as_of)
-    return bool(found) and all(entry.get("held") for entry in found)
+    folder = _path(results_folder, experiment_key, as_of, "any").parent
+    last = max(folder.glob("[!.]*.json"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    return last is not None and results.read_json(last).get("held", False)
 
 
 def _entries(results_folder: Path | str, experiment_key: str, as_of: dt.date | str) -> list[dict]:

@@ -126,6 +126,9 @@ def test_night_whose_data_did_not_come_in_time_is_held_not_failed(shop):
     assert "✖ FAILED" not in text and "Load what is missing" not in text
     failures.record(shop.results, KEY, AS_OF, "collect", "no space left")
     assert collect(shop)[0].state == "failed"
+    # Run again, it is held before it comes to the step that failed.
+    failures.record(shop.results, KEY, AS_OF, "outcomes_ready", why, held=True)
+    assert collect(shop)[0].state == "held"
 
 
 def test_night_that_is_run_by_hand_is_held_no_more(shop):
