@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
@@ -20,6 +21,7 @@ from abtest_lib.yaml_fields import CHANNEL, COLUMN, TABLE, Fields, read_mapping
 
 SOURCES_FILE, METRICS_FILE, SUBSCRIPTIONS_FILE = "sources.yaml", "metrics.yaml", "subscriptions.yaml"
 SHARED_FILES = (SOURCES_FILE, METRICS_FILE, SUBSCRIPTIONS_FILE)
+ENDINGS = (".yaml", ".yml")
 KEY = re.compile(r"[a-z][a-z0-9_]{0,62}")
 LOOKS = ("horizon", "obrien_fleming", "pocock")
 WHEN_LATE = ("hold", "leave_out")
@@ -410,8 +412,15 @@ def experiment_keys(folder: Path | str) -> list[str]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DefinitionError(f"{folder}: is not a folder; set ABTEST_EXPERIMENTS to the folder of the definitions.")
-    files = [path for ending in ("*.yaml", "*.yml") for path in folder.glob(ending)]
-    return sorted(path.stem for path in files if path.name not in SHARED_FILES)
+    files = [Path(name) for name in os.listdir(folder) if name.endswith(ENDINGS) and name not in SHARED_FILES]
+    return sorted(file.stem for file in files)
+
+
+def _is_listed(folder: Path, key: str) -> bool:
+    """Whether ``experiment_keys`` names a key, without reading the folder, which may hold a thousand files."""
+    if not key or os.path.basename(key) != key or f"{key}.yaml" in SHARED_FILES:
+        return False
+    return any(os.path.lexists(folder / f"{key}{ending}") for ending in ENDINGS)
 
 
 def load_catalogue(folder: Path | str) -> Catalogue:
@@ -470,8 +479,9 @@ def load_experiment(folder: Path | str, key: str) -> Experiment:
     """
     import difflib
 
-    folder, keys = Path(folder), experiment_keys(folder)
-    if key not in keys:
+    folder = Path(folder)
+    if not _is_listed(folder, key):
+        keys = experiment_keys(folder)
         near = difflib.get_close_matches(key, keys, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(keys) or 'none'}."
         raise DefinitionError(f"{folder}: no experiment '{key}'; {hint}")

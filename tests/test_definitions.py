@@ -64,10 +64,14 @@ def test_all_problems_of_all_files_are_reported_at_once(shop):
     ("title: a".encode("utf-16"), "checkout.yaml: is not UTF-8; save it as UTF-8."),
     (b"#" * 1_000_001, "checkout.yaml: is larger than 1,000,000 bytes; a definition is a short text."),
     (b"[" * 50_000, "checkout.yaml: is nested or aliased too deeply; a definition is a short text."),
+    (b"a: " + b"{a: " * 5_000, "checkout.yaml: is nested or aliased too deeply; a definition is a short text."),
+    (b"- " * 5_000 + b"x", "checkout.yaml: is nested or aliased too deeply; a definition is a short text."),
+    (b"? " * 2_000 + b"x", "checkout.yaml: is nested or aliased too deeply; a definition is a short text."),
     (b"a: &a [*a]\n", "checkout.yaml: is nested or aliased too deeply; a definition is a short text."),
     (b"a: &a [x, x]\n" + b"".join(b"%c: &%c [*%c, *%c, *%c, *%c]\n" % (n, n, *[n - 1] * 4) for n in b"bcdefghijkl"),
      "checkout.yaml: is nested or aliased too deeply; a definition is a short text."),
-], ids=["empty", "comment", "list", "text", "Latin-1", "UTF-16", "large", "deep", "endless alias", "alias bomb",
+], ids=["empty", "comment", "list", "text", "Latin-1", "UTF-16", "large", "deep", "deep mappings",
+        "deep lists", "deep keys", "endless alias", "alias bomb",
         ])  # fmt: skip
 def test_file_that_is_no_definition_gets_its_message(shop, text, message):
     (shop.definitions / "checkout.yaml").write_bytes(text)

@@ -1,10 +1,12 @@
 """Reading YAML field by field."""
 
 import datetime as dt
+from pathlib import Path
 
 import pytest
+import yaml
 
-from abtest_lib.yaml_fields import EMAIL, MAX_BYTES, read_mapping
+from abtest_lib.yaml_fields import EMAIL, MAX_BYTES, loader_for, read_mapping
 
 
 @pytest.fixture
@@ -168,3 +170,31 @@ def test_windows_line_ends_are_no_fault(tmp_path):
 def test_alias_used_with_measure_is_read(read):
     fields, problems = read("a: &who ana@example.com\nb: *who\n")
     assert (fields.text("b"), problems) == ("ana@example.com", [])
+
+
+@pytest.mark.parametrize(
+    "file", sorted((Path(__file__).parents[1] / "experiments").glob("*.yaml")), ids=lambda file: file.stem
+)
+def test_quick_loader_finds_the_same_words_in_the_same_lines(file):
+    def words(node):
+        if isinstance(node, yaml.ScalarNode):
+            return [(node.tag, node.value, node.start_mark.line)]
+        inner = [one for child in node.value for one in (child if isinstance(child, tuple) else (child,))]
+        return [(node.tag, node.start_mark.line), *(word for child in inner for word in words(child))]
+
+    text = file.read_text()
+    quick = loader_for(text)
+    assert quick is not yaml.SafeLoader
+    assert words(yaml.compose(text, quick)) == words(yaml.compose(text, yaml.SafeLoader))
+
+
+@pytest.mark.parametrize("level", ["[", "{a: ", "- ", "? ", "a:\n" + " " * 5_000])
+def test_text_that_may_be_nested_deeply_is_not_for_the_loader_in_c(level):
+    assert loader_for(level * 5_000) is yaml.SafeLoader
+
+
+def test_what_is_wrong_is_said_in_the_words_of_the_loader_in_python(tmp_path):
+    file, problems = tmp_path / "wrong.yaml", []
+    file.write_text("a: [1, 2\nb: 3\n")
+    assert read_mapping(file, problems) is None
+    assert problems == [f"{file}:2: is not valid YAML: expected ',' or ']', but got ':'."]
