@@ -29,20 +29,11 @@ COPY abtest_lib/ abtest_lib/
 RUN pip install --no-deps --no-build-isolation --no-index .
 
 # Task processes fork from the Celery worker. What it has imported once, no task pays for again.
-COPY <<'PYTHON' /opt/airflow/config/airflow_local_settings.py
-import sys
-
-if "worker" in sys.argv:
-    import duckdb  # noqa: F401
-    import numpy  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-    import scipy.special  # noqa: F401
-PYTHON
-
+COPY config/ /opt/airflow/config/
 COPY plugins/ /opt/airflow/plugins/
 COPY dags/ /opt/airflow/dags/
 # Copied files keep the mode they have in the checkout, whatever its umask was.
-RUN chmod -R a+rX /opt/airflow/plugins /opt/airflow/dags
+RUN chmod -R a+rX /opt/airflow/config /opt/airflow/plugins /opt/airflow/dags
 
 WORKDIR /opt/airflow
 USER 50000:0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -221,9 +224,31 @@ def test_image_installs_the_lock_by_hash_and_then_the_product() -> None:
     ]
 
 
-def test_python_inside_the_dockerfile_compiles() -> None:
-    (source,) = re.findall(r"<<'PYTHON' \S+\n(.*?)^PYTHON$", DOCKERFILE, re.M | re.S)
-    compile(source, "airflow_local_settings.py", "exec")
+@pytest.mark.parametrize(
+    ("executor", "component", "preloaded"),
+    [
+        ("CeleryExecutor", "worker", True),
+        ("CeleryExecutor", "scheduler", False),
+        ("LocalExecutor", "scheduler", True),
+        ("LocalExecutor", "triggerer", False),
+    ],
+)
+def test_libraries_are_imported_once_in_the_process_that_tasks_are_forks_of(
+    executor: str, component: str, preloaded: bool
+) -> None:
+    assert "COPY config/ /opt/airflow/config/" in DOCKERFILE
+    code = (
+        "import sys; sys.argv = ['airflow', sys.argv[1]]; import airflow_local_settings; "
+        "print({'duckdb', 'scipy.special', 'abtest_lib.state.night', 'abtest_lib.report.charts'} <= set(sys.modules))"
+    )
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "config"), str(ROOT)]),
+        "AIRFLOW__CORE__EXECUTOR": executor,
+    }
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code, component], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == str(preloaded)
 
 
 def test_build_context_has_what_is_copied_and_no_secrets() -> None:
