@@ -33,7 +33,7 @@ from __future__ import annotations
 import datetime as dt
 
 from abtest_connections import experiments_folder, results_folder, smtp_server, warehouse_url
-from abtest_tasks import ACCEPT_INCOMPLETE, EVERY_TASK, REASON
+from abtest_tasks import ACCEPT_INCOMPLETE, EVERY_TASK, REASON, WAREHOUSE_POOL
 from airflow.sdk import DAG, Param, TriggerRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -104,7 +104,7 @@ def check() -> str:
     return by_hand.check(_asked(), experiments_folder()).key
 
 
-@task(execution_timeout=HOURS)
+@task(execution_timeout=HOURS, pool=WAREHOUSE_POOL)
 def dry_run() -> list[str]:
     from abtest_lib import by_hand, warehouse
 
@@ -115,7 +115,7 @@ def dry_run() -> list[str]:
         return by_hand.dry_run(asked, experiments_folder(), results_folder(), source)
 
 
-@task(execution_timeout=HOURS)
+@task(execution_timeout=HOURS, pool=WAREHOUSE_POOL)
 def publish() -> str:
     from abtest_lib import by_hand, warehouse
 

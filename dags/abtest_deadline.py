@@ -24,12 +24,12 @@ from abtest_connections import (
     warehouse_if_connected,
 )
 from abtest_links import dag_url
-from abtest_tasks import AS_OF, EVERY_TASK, hour
+from abtest_tasks import AS_OF, EVERY_TASK, HAS_ITS_HOUR, hour
 from airflow.sdk import DAG, CronDataIntervalTimetable, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 
-@task
+@task(**HAS_ITS_HOUR)
 def tell_late(as_of: str) -> list[str]:
     from abtest_lib import deadlines
 

@@ -36,7 +36,7 @@ from abtest_connections import (
     warehouse_if_connected,
 )
 from abtest_nights import NIGHT_ENDED, night_of
-from abtest_tasks import DELIVER, EVERY_TASK, hour, skip_unless_delivered
+from abtest_tasks import DELIVER, EVERY_TASK, HAS_ITS_HOUR, hour, skip_unless_delivered
 from airflow.sdk import (
     DAG,
     AssetOrTimeSchedule,
@@ -68,7 +68,7 @@ def teams(as_of: str) -> list[str | None]:
         return digest.teams(experiments_folder(), dt.date.fromisoformat(as_of))
 
 
-@task(map_index_template=TEAM)
+@task(map_index_template=TEAM, **HAS_ITS_HOUR)
 def write(team: str | None, as_of: str) -> str:
     from abtest_lib import digest
 

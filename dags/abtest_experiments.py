@@ -49,8 +49,10 @@ says. Cancel a backfill only to drop its nights: a run that is cleared after a c
 Settings
 --------
 ABTEST_EXPERIMENTS, ABTEST_RESULTS, ABTEST_WAREHOUSE (or connection ``abtest_warehouse``); connections ``abtest_smtp``
-and ``abtest_slack``; ABTEST_POLL_SECONDS (60), ABTEST_WAIT_HOURS (24), ABTEST_RETRY_SECONDS (60). The triggerer does
-not reload code: restart it after an upgrade. A new or changed YAML needs no restart.
+and ``abtest_slack``; ABTEST_POLL_SECONDS (60), ABTEST_WAIT_HOURS (24), ABTEST_RETRY_SECONDS (60).
+ABTEST_WAREHOUSE_SLOTS (4) is how many tasks may ask the warehouse at once: the scheduler creates the pool
+``abtest_warehouse`` with it, which is changed in the UI from then on (Admin, Pools). The triggerer does not reload
+code: restart it after an upgrade. A new or changed YAML needs no restart.
 """
 
 from __future__ import annotations
@@ -81,6 +83,7 @@ from abtest_tasks import (
     EVERY_TASK,
     LEFT_OUT,
     REASON,
+    WAREHOUSE_POOL,
     skip_unless_delivered,
 )
 from airflow.sdk import (
@@ -114,7 +117,7 @@ NIGHTLY = {
 }
 
 
-@task
+@task(pool=WAREHOUSE_POOL)
 def collect(key: str, as_of: str, accepted: str, left_out: str) -> str:
     from abtest_lib import definitions, pipeline, warehouse
 
@@ -261,7 +264,6 @@ def _experiment_dag(experiment: Experiment) -> DAG:
         end_date=_midnight(experiment.decides_on) - dt.timedelta(days=1),
         default_args={**EVERY_TASK, "owner": experiment.owner},
         tags=_tags(experiment.team, experiment.owner),
-        params={"deliver": DELIVER, "accept_incomplete": ACCEPT_INCOMPLETE, "reason": REASON},
         schedule=CronDataIntervalTimetable("0 0 * * *", "UTC"),
         **NIGHTLY,
     ) as dag:
@@ -279,6 +281,8 @@ def _experiment_dag(experiment: Experiment) -> DAG:
         else:
             reported >> deliveries
         _alert_after([*analyses, *deliveries], key)
+    # Now and not above: each task would be given copies of them, on which Airflow spends two thirds of the parsing.
+    dag.params.update({"deliver": DELIVER, "accept_incomplete": ACCEPT_INCOMPLETE, "reason": REASON})
     return dag
 
 
@@ -290,11 +294,11 @@ def _broken_dag(key: str, error: DefinitionError) -> DAG:
         start_date=BROKEN_SINCE,
         default_args=EVERY_TASK,
         tags=_tags("broken"),
-        params={"deliver": DELIVER},
         schedule=CronDataIntervalTimetable("0 0 * * *", "UTC"),
         **NIGHTLY,
     ) as dag:
         _alert_after([definition(key, AS_OF)], key)
+    dag.params.update({"deliver": DELIVER})
     return dag
 
 
@@ -321,7 +325,7 @@ def _doc_md(experiment: Experiment) -> str:
         "Segments": ", ".join(s.attribute + " (protected)" * s.protected for s in experiment.segments) or "–",
     }
     table = "\n".join(f"| {_escaped(name)} | {_escaped(text)} |" for name, text in rows.items())
-    return f"### {_escaped(experiment.title)}\n\n| | |\n|---|---|\n{table}\n\n{_how_to()}"
+    return f"### {_escaped(experiment.title)}\n\n| | |\n|---|---|\n{table}\n\n{_runbook()}"
 
 
 def _decides_on(experiment: Experiment) -> str:
@@ -330,11 +334,9 @@ def _decides_on(experiment: Experiment) -> str:
     return f"any night from {experiment.first_look_on} ({experiment.looks}), at the latest {experiment.decides_on}"
 
 
-def _how_to() -> str:
-    return (
-        "To run past nights again: Trigger, *Backfill*, and pick the first and last day of data. "
-        "When a task is red, its log ends with what is wrong and what to do; the runbook is on top of this DAG's code."
-    )
+def _runbook() -> str:
+    """What to do when a task is red or a night is to be run again, in the words of the top of this file."""
+    return __doc__[__doc__.index("A task is red\n") : __doc__.index("Settings\n")]
 
 
 def _metrics(experiment: Experiment, names: tuple[str, ...]) -> str:

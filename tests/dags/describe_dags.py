@@ -1,8 +1,11 @@
 """Print, as one line of JSON, the repository's DAGs as they come back from Airflow's serialised form."""
 
 import json
+import os
 import sys
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
@@ -39,14 +42,31 @@ def describe_task(task, parsed):
         "teardown": task.is_teardown,
         "fails_at_once": [rule.exception_path for rule in parsed.retry_policy.rules],
         "from_trigger": task.start_from_trigger,
+        "pool": task.pool,
+        "priority": task.weight_rule.get_weight(SimpleNamespace(task=task)),
+        "params": sorted(task.params),
     }
 
 
+def count_definitions_read(opened):
+    """From now on, count how often each file of definitions is opened."""
+    folder = os.environ["ABTEST_EXPERIMENTS"]
+
+    def hear(event, arguments):
+        if event == "open" and os.path.dirname(str(arguments[0])) == folder:
+            opened[os.path.basename(arguments[0])] += 1
+
+    sys.addaudithook(hear)
+
+
 if __name__ == "__main__":
+    read = Counter()
+    count_definitions_read(read)
     bag = DagBag(str(DAGS))
     answer = {
         "errors": bag.import_errors,
         "dags": {dag_id: describe_dag(dag) for dag_id, dag in bag.dags.items()},
+        "read": read,
         "imported": sorted(
             {name.split(".")[0] for name in sys.modules} & {"pandas", "scipy", "numpy", "duckdb", "pyarrow"}
         ),

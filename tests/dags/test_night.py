@@ -57,6 +57,7 @@ def nights(tmp_path_factory, definitions_folder, module_warehouse):
             "ABTEST_RETRY_SECONDS": "1",
             "ABTEST_DIGEST_HOUR": str(DIGEST_HOUR),
             "ABTEST_DEADLINE_HOUR": "0",
+            "ABTEST_WAREHOUSE_SLOTS": "3",
             **connections(mail, slack),
         }
         with LocalAirflow(folder / "airflow", env) as airflow:
@@ -243,6 +244,14 @@ def test_errors_that_would_come_again_are_not_tried_again(nights):
     run = nights.run("typo")["dag_run_id"]
     found = nights.airflow.request("GET", f"/api/v2/dags/abtest__typo/dagRuns/{run}/taskInstances/definition")
     assert found["try_number"] == 1
+
+
+def test_the_warehouse_has_its_pool_from_the_first_start(nights):
+    found = nights.airflow.request("GET", "/api/v2/pools/abtest_warehouse")
+    assert (found["slots"], found["include_deferred"]) == (3, False)
+    run = nights.run("checkout")["dag_run_id"]
+    state = nights.airflow.request("GET", f"/api/v2/dags/abtest__checkout/dagRuns/{run}/taskInstances/collect")
+    assert (state["pool"], state["state"]) == ("abtest_warehouse", "success")
 
 
 @pytest.mark.skipif(not DIGEST_BY_ASSET, reason="late in the evening the hour of the digest has come before")
