@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HELPERS = ("run", "measure", "peers", "night_data", "night_engines", "night_store")
+HELPERS = ("run", "measure", "peers", "fleet_data", "night_data", "night_engines", "night_store")
 
 
 def names(file: Path) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import datetime as dt
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,24 +31,6 @@ DEMO = REPOSITORY / ".demo"
 HOST = "127.0.0.1"
 USER = "admin"
 FINISHED = {"success", "failed"}
-
-# LocalExecutor's workers are forks of the scheduler: what it has imported costs no task anything.
-LOCAL_SETTINGS = '''\
-"""Written by demo/airflow_local.py."""
-import contextlib
-import importlib
-import pkgutil
-import sys
-
-if "scheduler" in sys.argv:
-    import abtest_lib
-
-    names = [f"abtest_lib.{module.name}" for module in pkgutil.iter_modules(abtest_lib.__path__)]
-    for name in ["duckdb", "pyarrow.parquet", "scipy.special", *names]:
-        with contextlib.suppress(Exception):  # the task that needs it says better what is wrong
-            importlib.import_module(name)
-'''
-
 
 # A supervisor that is killed cannot stop anything: this process sees its pipe close and does it instead. Asking the
 # kernel to signal the components is not enough, because a scheduler that ends amid a task can wait for ever.
@@ -132,7 +115,7 @@ class LocalAirflow:
             folder.mkdir(parents=True, exist_ok=True)
         self.password = self._kept("password", lambda: secrets.token_urlsafe(12))
         _write_private(self.home / "passwords.json", json.dumps({USER: self.password}))
-        (self.home / "config" / "airflow_local_settings.py").write_text(LOCAL_SETTINGS, encoding="utf-8")
+        shutil.copy(REPOSITORY / "config" / "airflow_local_settings.py", self.home / "config")
         self._environment = self._environment_of_components()
         self._guard = subprocess.Popen(  # noqa: S603
             [sys.executable, "-S", "-c", GUARD], stdin=subprocess.PIPE, text=True, start_new_session=True
@@ -182,6 +165,8 @@ class LocalAirflow:
             # Else runs that wait for data starve a backfill (apache/airflow 72730).
             "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "500",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+            # A scheduler that needs longer than this for one round takes itself for dead and stops its own tasks.
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "300",
             # The end of a failed or skipped task is noticed at the next heartbeat only.
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -276,6 +261,10 @@ class LocalAirflow:
         process.wait()
         self._environment = {**self._environment, **(env or {})}
         self._run(*process.args[3:])
+
+    def processes(self) -> dict[str, int]:
+        """Give the number of each component's process."""
+        return {name: process.pid for name, process in self._processes.items()}
 
     def check(self) -> None:
         """Raise if a component has died.
