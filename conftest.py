@@ -43,6 +43,7 @@ NIGHTLY = (
     "replay",
     "preview",
     "by_hand",
+    "publishing",
     "outlook",
     "plan",
     "slack_calls",

@@ -13,6 +13,7 @@ from abtest_lib.errors import DefinitionError
 from abtest_lib.mail import Letter, SmtpServer, send_mail
 from abtest_lib.outbox import receipts
 from abtest_lib.pipeline import definition
+from abtest_lib.publishing import alone
 from abtest_lib.report.slack import plain_message
 from abtest_lib.report.text import clean_name
 from abtest_lib.slack_posts import SlackEndpoint, post_message, post_report
@@ -98,7 +99,9 @@ def deliver_email(night: Path, server: SmtpServer, experiments_folder: Path | st
     """
     if is_replaced(night):
         return []
-    return send_mail(night.parent, server, to_whom(night, experiments_folder).email, report_letter(night))
+    with alone(night.parents[1], reading=True):  # its files may be written again while it is read
+        letter, told = report_letter(night), to_whom(night, experiments_folder).email
+    return send_mail(night.parent, server, told, letter)
 
 
 def deliver_slack(night: Path, slack: SlackEndpoint, experiments_folder: Path | str | None = None) -> list[str]:

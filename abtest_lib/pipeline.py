@@ -76,7 +76,7 @@ def outcomes_ready(
     Raises
     ------
     DataError
-        If a table or column is missing.
+        If a table or column is missing, or the experiment had not started.
 
     Examples
     --------
@@ -87,6 +87,12 @@ def outcomes_ready(
     """
     from abtest_lib.queries import NightQueries
 
+    if as_of <= experiment.starts_on:
+        first = experiment.starts_on + dt.timedelta(days=1)
+        raise DataError(
+            f"{experiment.key}, {as_of}: is before the first night. starts_on is {experiment.starts_on}, so its first "
+            f"night is as of {first}, with the data of {experiment.starts_on}. Ask for later nights, or correct it."
+        )
     queries = NightQueries(experiment, as_of, warehouse)
     queries.check_tables()
     if experiment.units:
@@ -468,6 +474,8 @@ def decide(night: Path) -> Path:
 def report(night: Path, reason: str | None = None) -> Path:
     """Write the report in all its forms and make this revision the night's current one.
 
+    Reports of later nights that tell of another revision of this night are written again.
+
     Parameters
     ----------
     night : Path
@@ -491,11 +499,9 @@ def report(night: Path, reason: str | None = None) -> Path:
     >>> report(night).name
     'report.html'
     """
-    from abtest_lib.report import write
+    from abtest_lib.publishing import publish
 
-    path = write(night, results.read_json(night / "results.json"), results.history(night))
-    results.publish(night, reason)
-    return path
+    return publish(night, reason)
 
 
 def run(

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from abtest_lib import __version__, cells, decision, pipeline, readings, results
-from abtest_lib.report.files import write
+from abtest_lib import __version__, cells, decision, pipeline, publishing, readings, results
 
 KEPT = ("definition.json", "exposure.json", "moments.parquet")
 _SHOWN = 5
@@ -128,22 +127,23 @@ def rewrite(
     >>> [one.written.name == night.name for one in rewrite("one_page_checkout", store)]
     [True]
     """
-    history: list[dict] | None = None
+    experiment, written = Path(results_folder) / key, False
     for as_of in _nights(key, results_folder, since, until):
         found = results.night_folder(results_folder, key, as_of)
         if found is None:
             yield _unpublished(as_of)
             continue
-        history = results.history(found) if history is None else history
         compared, documents = _compared(found)
         target = _new_revision(found, documents) if compared.moved else found
-        document = results.read_json(target / "results.json")
         if not compared.problem:
-            write(target, document, history)
-            _publish(target, found, reason)
-            compared = replace(compared, written=target)
-        history.append(document)
+            with publishing.alone(experiment):
+                publishing.write_report(target)
+                _publish(target, found, reason)
+            compared, written = replace(compared, written=target), True
         yield compared
+    if written:
+        with publishing.alone(experiment):
+            publishing.settle(experiment)  # the reports of the nights after these
 
 
 def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:

@@ -14,6 +14,7 @@ import pytest
 from small_shop import AS_OF, KEY, Shop, content, run_together
 
 from abtest_lib import cli, definitions, pipeline, readings, results
+from abtest_lib.errors import DataError
 from abtest_lib.warehouse import connect
 from demo import warehouse as demo_warehouse
 
@@ -21,7 +22,7 @@ EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 LATE_PURCHASE = """INSERT INTO purchases
     SELECT unit_id, exposed_at + INTERVAL 6 HOUR, TIMESTAMP '{loaded_at}', 30 FROM exposures WHERE unit_id = 'u198'"""
 REPORTS = ("report.html", "mail.html", "report.json", "report.txt", "report.md", "numbers.csv", "slack.json",
-           "delivery.json")  # fmt: skip
+           "delivery.json", "tells_of.json")  # fmt: skip
 CHARTS = ("forest.png", "nights.png")  # the second from the second night on
 
 
@@ -320,3 +321,36 @@ def test_results_hold_no_number_that_is_not_finite(demo_nights):
 
 def test_no_temporary_file_is_left_behind(demo_nights):
     assert [name for night in demo_nights.values() for name in content(night.parent) if "/." in f"/{name}"] == []
+
+
+@pytest.mark.parametrize("as_of", [dt.date(2026, 2, 2), dt.date(2026, 1, 20)])
+def test_a_night_before_the_first_one_is_refused_at_once_and_the_first_one_named(shop, as_of):
+    with connect(shop.warehouse) as source, pytest.raises(DataError) as refused:
+        pipeline.outcomes_ready(shop.experiment, as_of, source, shop.results)
+    assert str(refused.value) == (
+        f"checkout, {as_of}: is before the first night. starts_on is 2026-02-02, so its first night is as of "
+        "2026-02-03, with the data of 2026-02-02. Ask for later nights, or correct it."
+    )
+
+
+def test_a_night_before_the_first_exposure_says_that_there_is_none_yet(shop):
+    shop.change("UPDATE exposures SET exposed_at = exposed_at + INTERVAL 1 DAY, loaded_at = loaded_at + INTERVAL 1 DAY")
+    with pytest.raises(DataError, match=r"has no exposures of 'checkout' before this night; check that the experiment"):
+        shop.run(dt.date(2026, 2, 3))
+    assert shop.run(dt.date(2026, 2, 4)).is_dir()
+
+
+def test_an_end_moved_back_makes_later_nights_final_readings_and_keeps_what_was_published(shop):
+    shop.redefine("checkout", "ends_on: 2026-02-05", "ends_on: 2026-02-06")
+    shop.run(dt.date(2026, 2, 7))
+    before = shop.run(AS_OF)
+    assert results.read_json(before / "results.json")["stage"] == "interim"
+    shop.redefine("checkout", "ends_on: 2026-02-06", "ends_on: 2026-02-04")  # now decided on the 7th
+    kept = content(before)
+    again = shop.run(AS_OF)
+    document = results.read_json(again / "results.json")
+    assert (document["stage"], document["experiment"]["decides_on"]) == ("final", "2026-02-07")
+    assert (again != before, content(before)) == (True, kept)
+    assert f"replaces revision {before.name} of this night: the definition" in " ".join(
+        (again / "report.txt").read_text().split()
+    )
