@@ -423,6 +423,33 @@ def _is_listed(folder: Path, key: str) -> bool:
     return any(os.path.lexists(folder / f"{key}{ending}") for ending in ENDINGS)
 
 
+def check_present(folder: Path | str, key: str) -> None:
+    """Refuse to go on with a night whose experiment has been removed meanwhile.
+
+    Parameters
+    ----------
+    folder : path
+        As for `experiment_keys`.
+    key : str
+        The experiment.
+
+    Raises
+    ------
+    DefinitionError
+        If its file is no more there.
+
+    Examples
+    --------
+    >>> check_present("experiments", "one_page_checkout")
+    """
+    if key not in experiment_keys(folder):
+        raise DefinitionError(
+            f"{Path(folder) / key}.yaml: is gone, so this night is given up: nothing of it is published or sent. What "
+            "was published before stays. Put the file back and clear this task to go on. If the file was renamed, the "
+            "new name is a new experiment without history; backfill its nights to give it one."
+        )
+
+
 def load_catalogue(folder: Path | str) -> Catalogue:
     """Read ``sources.yaml`` and ``metrics.yaml``.
 

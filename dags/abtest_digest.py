@@ -37,10 +37,10 @@ from abtest_connections import (
 )
 from abtest_nights import NIGHT_ENDED, night_of
 from abtest_tasks import DELIVER, EVERY_TASK, HAS_ITS_HOUR, hour, skip_unless_delivered
+from abtest_timetables import DataDaysTimetable
 from airflow.sdk import (
     DAG,
     AssetOrTimeSchedule,
-    CronDataIntervalTimetable,
     get_current_context,
     task,
     task_group,
@@ -162,12 +162,13 @@ with DAG(
     params={"deliver": DELIVER},
     user_defined_macros={"night_of": night_of},
     schedule=AssetOrTimeSchedule(
-        timetable=CronDataIntervalTimetable(f"0 {hour('ABTEST_DIGEST_HOUR', 6)} * * *", "UTC"), assets=NIGHT_ENDED
+        timetable=DataDaysTimetable(f"0 {hour('ABTEST_DIGEST_HOUR', 6)} * * *"), assets=NIGHT_ENDED
     ),
     catchup=False,
     # One at a time, in order: what is news depends on what was sent for the nights before.
     max_active_runs=1,
-    allowed_run_types=["scheduled", "asset_triggered", "backfill"],
+    # Manual ones are refused by the timetable; refused here, the UI would take the form of the backfill away too.
+    allowed_run_types=["scheduled", "asset_triggered", "backfill", "manual"],
     dagrun_timeout=dt.timedelta(hours=12),
     is_paused_upon_creation=False,
 ):

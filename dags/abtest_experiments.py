@@ -42,9 +42,13 @@ else is tried three times.
 Run a past night again
 ----------------------
 Trigger, *Backfill*, pick the first and last *day of data*. A backfill writes beside what is there and sends nothing,
-unless ``deliver`` is ticked in the form; its ``reason`` is kept beside each new revision. Which verdicts it would
-change, ``abtest_adhoc`` says before. Manual runs are refused: one at an odd hour would analyse another day than it
-says. Cancel a backfill only to drop its nights: a run that is cleared after a cancel never starts.
+unless ``deliver`` is ticked in the form; its ``reason`` is kept beside each new revision. Tick *Override parameters on
+existing runs* too: without it Airflow drops what the form says. Which verdicts a backfill would change, the DAG
+``abtest_adhoc`` says before. Manual runs are refused: one at an odd hour would analyse another day than it says. Cancel
+a backfill only to drop its nights: a run that is cleared after a cancel never starts.
+
+Nights that were missed while Airflow was down are made up in order, at most 28, and only the newest is sent. The DAG of
+a file that was removed is tagged *gone*: its runs under way fail, and it disappears three days after its last night.
 
 Settings
 --------
@@ -86,9 +90,9 @@ from abtest_tasks import (
     WAREHOUSE_POOL,
     skip_unless_delivered,
 )
+from abtest_timetables import DataDaysTimetable, NightsTimetable
 from airflow.sdk import (
     DAG,
-    CronDataIntervalTimetable,
     TriggerRule,
     get_current_context,
     get_parsing_context,
@@ -97,7 +101,7 @@ from airflow.sdk import (
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
 from abtest_lib import definitions, failures, sign_off
-from abtest_lib.definitions import Experiment
+from abtest_lib.definitions import Experiment, SignOff
 from abtest_lib.errors import DefinitionError
 
 PREFIX = "abtest__"
@@ -106,18 +110,20 @@ NIGHT = "{{ ti.xcom_pull(task_ids='collect') }}"
 # A broken file has no dates: its DAG needs some first day, and runs only the latest night because catchup is off.
 BROKEN_SINCE = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
+FORM = {"deliver": DELIVER, "accept_incomplete": ACCEPT_INCOMPLETE, "reason": REASON}
 NIGHTLY = {
-    "catchup": False,
+    "catchup": False,  # missed nights are made up all the same: NightsTimetable
     # One at a time, in order: the looks of an experiment follow each other.
     "max_active_runs": 1,
-    "allowed_run_types": ["scheduled", "backfill"],
+    # Manual ones are refused by the timetable; refused here, the UI would take the form of the backfill away too.
+    "allowed_run_types": ["scheduled", "backfill", "manual"],
     "dagrun_timeout": dt.timedelta(days=2),
     # A definition that was merged is meant to run; nobody has to find the switch.
     "is_paused_upon_creation": False,
 }
 
 
-@task(pool=WAREHOUSE_POOL)
+@task(doc_md="Reads the warehouse once; every later task works on what it wrote.", pool=WAREHOUSE_POOL)
 def collect(key: str, as_of: str, accepted: str, left_out: str) -> str:
     from abtest_lib import definitions, pipeline, warehouse
 
@@ -130,37 +136,37 @@ def collect(key: str, as_of: str, accepted: str, left_out: str) -> str:
             return str(pipeline.collect(experiment, night, source, results_folder(), metrics, names, late))
 
 
-@task
+@task(doc_md="Are the variants as large as designed? If not, the next three are skipped and the verdict is *invalid*.")
 def sample_ratio(key: str, as_of: str, night: str) -> str:
     return _analyse("sample_ratio", key, as_of, night)
 
 
-@task
+@task(doc_md="Compares each treatment with control on the primary and secondary metrics.")
 def significance(key: str, as_of: str, night: str) -> str:
     return _analyse("significance", key, as_of, night)
 
 
-@task
+@task(doc_md="Compares within each segment, and tests whether segments differ.")
 def segments(key: str, as_of: str, night: str) -> str:
     return _analyse("segments", key, as_of, night)
 
 
-@task
+@task(doc_md="Is each guardrail proved safe, proved harmful, or not yet either?")
 def guardrails(key: str, as_of: str, night: str) -> str:
     return _analyse("guardrails", key, as_of, night)
 
 
-@task(trigger_rule=TriggerRule.NONE_FAILED)
+@task(doc_md="Gives each treatment its verdict.", trigger_rule=TriggerRule.NONE_FAILED)
 def decide(key: str, as_of: str, night: str) -> str:
     return _analyse("decide", key, as_of, night)
 
 
-@task
+@task(doc_md="Writes the report and makes it the current one of its night.")
 def report(key: str, as_of: str, night: str) -> str:
     return _analyse("report", key, as_of, night, get_current_context()["params"]["reason"])
 
 
-@task
+@task(doc_md="Sends the report to its recipients, once each. Skipped in a backfill unless *Deliver* is ticked.")
 def deliver_email(key: str, as_of: str, night: str) -> list[str]:
     from pathlib import Path
 
@@ -173,7 +179,7 @@ def deliver_email(key: str, as_of: str, night: str) -> list[str]:
         return delivery.deliver_email(Path(night), smtp_server(), experiments_folder())
 
 
-@task
+@task(doc_md="Posts the report, once in each channel. Skipped in a backfill unless *Deliver* is ticked.")
 def deliver_slack(key: str, as_of: str, night: str) -> list[str]:
     from pathlib import Path
 
@@ -186,7 +192,7 @@ def deliver_slack(key: str, as_of: str, night: str) -> list[str]:
         return delivery.deliver_slack(Path(night), slack_endpoint(), experiments_folder())
 
 
-@task
+@task(doc_md="The experiment's file is wrong; the log names line and remedy.")
 def definition(key: str, as_of: str) -> None:
     with _night_step("definition", key, as_of):
         definitions.load_experiment(experiments_folder(), key)
@@ -196,7 +202,7 @@ def definition(key: str, as_of: str) -> None:
         )
 
 
-@task(outlets=[LAST_OF_NIGHT])
+@task(doc_md="Tells the owner what failed and what to do. Skipped when nothing failed.", outlets=[LAST_OF_NIGHT])
 def alert_owner(key: str, as_of: str) -> list[str]:
     from abtest_lib import delivery
 
@@ -243,6 +249,7 @@ def _night_step(task_id: str, key: str, as_of: str) -> Iterator[None]:
     """Keep the reason of a failure where `alert_owner` finds it; a new try starts without one."""
     failures.clear(results_folder(), key, as_of, task_id)
     try:
+        definitions.check_present(experiments_folder(), key)
         yield
     except AirflowSkipException:
         raise
@@ -264,25 +271,51 @@ def _experiment_dag(experiment: Experiment) -> DAG:
         end_date=_midnight(experiment.decides_on) - dt.timedelta(days=1),
         default_args={**EVERY_TASK, "owner": experiment.owner},
         tags=_tags(experiment.team, experiment.owner),
-        schedule=CronDataIntervalTimetable("0 0 * * *", "UTC"),
+        schedule=NightsTimetable(),
         **NIGHTLY,
     ) as dag:
-        ready = OutcomesReadySensor(task_id="outcomes_ready", experiment_key=key)
-        analyses = [step(key, AS_OF, NIGHT) for step in (significance, segments, guardrails)]
-        deliveries = [deliver_email(key, AS_OF, NIGHT), deliver_slack(key, AS_OF, NIGHT)]
-        ready >> collect(key, AS_OF, ACCEPTED, LEFT_OUT) >> sample_ratio(key, AS_OF, NIGHT) >> analyses
-        reported = report(key, AS_OF, NIGHT)
-        analyses >> decide(key, AS_OF, NIGHT) >> reported
-        if experiment.sign_off:
-            from abtest_sign_off import SignOffOperator
-
-            signed = SignOffOperator(task_id="sign_off", experiment_key=key, night=NIGHT, sign_off=experiment.sign_off)
-            reported >> signed >> deliveries
-        else:
-            reported >> deliveries
-        _alert_after([*analyses, *deliveries], key)
+        _night(key, experiment.sign_off)
     # Now and not above: each task would be given copies of them, on which Airflow spends two thirds of the parsing.
-    dag.params.update({"deliver": DELIVER, "accept_incomplete": ACCEPT_INCOMPLETE, "reason": REASON})
+    dag.params.update(FORM)
+    return dag
+
+
+def _night(key: str, sign_off: SignOff | None = None) -> None:
+    ready = OutcomesReadySensor(
+        task_id="outcomes_ready",
+        experiment_key=key,
+        doc_md="Waits, without using a worker, until every source has the night's last day. Its log says for which.",
+    )
+    analyses = [step(key, AS_OF, NIGHT) for step in (significance, segments, guardrails)]
+    deliveries = [deliver_email(key, AS_OF, NIGHT), deliver_slack(key, AS_OF, NIGHT)]
+    ready >> collect(key, AS_OF, ACCEPTED, LEFT_OUT) >> sample_ratio(key, AS_OF, NIGHT) >> analyses
+    reported = report(key, AS_OF, NIGHT)
+    analyses >> decide(key, AS_OF, NIGHT) >> reported
+    if sign_off:
+        from abtest_sign_off import SignOffOperator
+
+        signed = SignOffOperator(task_id="sign_off", experiment_key=key, night=NIGHT, sign_off=sign_off)
+        reported >> signed >> deliveries
+    else:
+        reported >> deliveries
+    _alert_after([*analyses, *deliveries], key)
+
+
+def _gone_dag(key: str) -> DAG:
+    """The same tasks, which all fail: Airflow never ends the runs of a DAG that is no more."""
+    with DAG(
+        dag_id=PREFIX + key,
+        description="This experiment's file is gone.",
+        doc_md="**This experiment's file is gone.** No night is started; those under way fail and say so.",
+        start_date=BROKEN_SINCE,
+        end_date=BROKEN_SINCE,
+        default_args=EVERY_TASK,
+        tags=_tags("gone"),
+        schedule=DataDaysTimetable(),
+        **NIGHTLY,
+    ) as dag:
+        _night(key)
+    dag.params.update(FORM)
     return dag
 
 
@@ -294,7 +327,7 @@ def _broken_dag(key: str, error: DefinitionError) -> DAG:
         start_date=BROKEN_SINCE,
         default_args=EVERY_TASK,
         tags=_tags("broken"),
-        schedule=CronDataIntervalTimetable("0 0 * * *", "UTC"),
+        schedule=DataDaysTimetable(),
         **NIGHTLY,
     ) as dag:
         _alert_after([definition(key, AS_OF)], key)
@@ -366,6 +399,18 @@ def _dags() -> Iterator[DAG]:
             yield _experiment_dag(definitions.load_experiment(experiments_folder(), key))
         except DefinitionError as error:
             yield _broken_dag(key, error)
+    for key in _gone(only):
+        yield _gone_dag(key)
+
+
+def _gone(only: str | None) -> list[str]:
+    """Experiments without a file that may have a run under way: the one of a task, or all with a night of late."""
+    present = {PREFIX + re.sub(r"[^\w.-]", "_", key) for key in definitions.experiment_keys(experiments_folder())}
+    if only:
+        return [only.removeprefix(PREFIX)] if only.startswith(PREFIX) and only not in present else []
+    since = (dt.datetime.now(dt.UTC) - NIGHTLY["dagrun_timeout"] - dt.timedelta(days=1)).timestamp()
+    stores = [path for path in results_folder().glob("*") if definitions.KEY.fullmatch(path.name) and path.is_dir()]
+    return sorted(path.name for path in stores if PREFIX + path.name not in present and path.stat().st_mtime > since)
 
 
 for _dag in _dags():

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from abtest_connections import experiments_folder, results_folder
+from abtest_tasks import made_up
 from airflow.sdk import Asset, AssetAlias
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,8 @@ def end_night(context: Mapping[str, Any], key: str, as_of: str) -> bool:
     Returns
     -------
     bool
-        Whether this was the last. Never for a backfill, and never for a run that was cleared: what is redone later is
-        told by whoever redoes it.
+        Whether this was the last. Never for a backfill, for a night that was made up late, or for a run that was
+        cleared: what is redone later is told by whoever redoes it.
     """
     from abtest_lib import nights
 
@@ -43,7 +44,7 @@ def end_night(context: Mapping[str, Any], key: str, as_of: str) -> bool:
     except Exception as problem:  # the digest has its hour; the alert that this task is for does not wait for it
         log.warning("It is not known whether this was the last experiment of the night: %s", problem)
         return False
-    if not last or run.clear_number:
+    if not last or run.clear_number or made_up(context):
         return False
     log.info("Every experiment of the night as of %s has ended: the digest starts.", as_of)
     context["outlet_events"][LAST_OF_NIGHT].add(NIGHT_ENDED, extra={"as_of": as_of})

@@ -134,6 +134,7 @@ class OutcomesReadyTrigger(BaseTrigger):
     def _look(self, warehouse: Warehouse) -> Look:
         from abtest_lib import definitions, pipeline
 
+        definitions.check_present(experiments_folder(), self.experiment_key)
         experiment = definitions.load_experiment(experiments_folder(), self.experiment_key)
         metrics = definitions.load_catalogue(experiments_folder()).metrics.values()
         as_of, accepted = dt.date.fromisoformat(self.as_of), [name for name in self.accepted.split(",") if name]

@@ -36,12 +36,14 @@ EVERY_TASK = {
     # runs to look at. Airflow's own order would collect all 500 before the first is analysed.
     "weight_rule": "upstream",
 }
+# Airflow's form sends the parameters of a backfill only then, even for nights that never ran.
+OVERRIDE = "**Tick *Override parameters on existing runs* above, or this is ignored.**"
 DELIVER = Param(
     False,
     type="boolean",
     title="Deliver",
     description_md="Backfills only: also send what each night writes by e-mail and Slack. Off: it is written and "
-    "nobody gets a message. Scheduled nights always deliver.",
+    "nobody gets a message. Scheduled nights always deliver. " + OVERRIDE,
 )
 ACCEPT_INCOMPLETE = Param(
     [],
@@ -49,7 +51,7 @@ ACCEPT_INCOMPLETE = Param(
     items={"type": "string"},
     title="Accept incomplete sources",
     description_md="Backfills only: outcome sources that are taken as they are, although their last day is not whole. "
-    "The report says so. A day that is missing altogether is waited for all the same.",
+    "The report says so. A day that is missing altogether is waited for all the same. " + OVERRIDE,
 )
 REASON = Param(
     None,
@@ -58,7 +60,7 @@ REASON = Param(
     maxLength=500,
     title="Reason",
     description_md="Backfills only: why these nights are run again, in 10 letters or more. Kept in `published.jsonl` "
-    "with each revision that becomes the current one.",
+    "with each revision that becomes the current one. " + OVERRIDE,
 )
 ACCEPTED = "{{ params.accept_incomplete | join(',') }}"
 # What the sensor hands on: sources that the night goes on without, separated by commas. Airflow 3.3 stores what an
@@ -82,17 +84,37 @@ def hour(variable: str, default: int) -> int:
 
 
 def delivers(context: Mapping[str, Any]) -> bool:
-    """Whether what a run writes is sent: always, but for a backfill without ``deliver``."""
-    return context["dag_run"].run_type != "backfill" or context["params"]["deliver"]
+    """Whether what a run writes is sent: but for a backfill without ``deliver``, and a night that was made up late."""
+    asked_for = context["dag_run"].run_type in ("backfill", "manual")
+    return bool(context["params"]["deliver"]) if asked_for else not made_up(context)
+
+
+def made_up(context: Mapping[str, Any]) -> bool:
+    """Whether a scheduled run only began when the next night had ended too, so that it says old news.
+
+    What counts is when the run began, not when its data came: a source that is always a day late makes every night
+    late, and each of them is news. Whoever clears a run wants it done, so a cleared one is none.
+    """
+    run = context["dag_run"]
+    # Nights run one at a time, and one that waits for its data may keep the next from beginning for this long.
+    usual = dt.timedelta(hours=max(24.0, float(os.environ.get("ABTEST_WAIT_HOURS") or 24)))
+    scheduled = run.run_type == "scheduled" and not run.clear_number
+    return scheduled and run.start_date - context["data_interval_end"] >= usual
 
 
 def skip_unless_delivered() -> None:
-    """End a task that delivers as skipped in a backfill, unless ``deliver`` is ticked.
+    """End a task that delivers as skipped in a backfill, unless ``deliver`` is ticked, and in a night made up late.
 
     Raises
     ------
     AirflowSkipException
-        In such a backfill.
+        In such a run.
     """
-    if not delivers(get_current_context()):
+    context = get_current_context()
+    if made_up(context):
+        raise AirflowSkipException(
+            "This night was missed and made up days later: its report is written, and the newest night's is sent. To "
+            "send this one all the same, clear this task."
+        )
+    if not delivers(context):
         raise AirflowSkipException("A backfill delivers only when 'deliver' is ticked in its form.")

@@ -1,4 +1,5 @@
 import datetime as dt
+import os
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_alert_waits_for_all_tasks_and_has_no_say_in_the_state_of_the_run(mixed)
 
 def test_nights_run_from_the_first_day_of_data_to_the_deciding_night(mixed):
     dag = mixed["dags"]["abtest__checkout"]
-    assert dag["timetable"] == "CronDataIntervalTimetable"
+    assert dag["timetable"] == "NightsTimetable"
     # The interval [4 March, 5 March) is the night as of 5 March = decides_on; runs are dated by their start.
     assert dt.datetime.fromisoformat(dag["start"]) == dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
     assert dt.datetime.fromisoformat(dag["end"]) == dt.datetime(2026, 3, 4, tzinfo=dt.UTC)
@@ -75,8 +76,12 @@ def test_nights_run_from_the_first_day_of_data_to_the_deciding_night(mixed):
     assert dag["dagrun_hours"] == 48
 
 
-def test_manual_runs_are_refused(mixed):
-    assert mixed["dags"]["abtest__checkout"]["allowed_run_types"] == ["backfill", "scheduled"]
+def test_manual_runs_are_left_to_the_timetable_to_refuse(mixed):
+    assert mixed["dags"]["abtest__checkout"]["allowed_run_types"] == ["backfill", "manual", "scheduled"]
+    assert {mixed["dags"][f"abtest__{key}"]["timetable"] for key in ("checkout", "typo")} == {
+        "NightsTimetable",
+        "DataDaysTimetable",
+    }
 
 
 def test_every_task_is_retried_except_after_errors_that_would_come_again(mixed):
@@ -141,6 +146,25 @@ def test_a_task_parses_only_its_own_dag(described, definitions_folder):
     assert sorted(found["dags"]) == ["abtest__checkout", *OTHERS]
 
 
+def test_a_removed_experiment_keeps_its_tasks_while_a_run_may_be_under_way(described, definitions_folder, tmp_path):
+    for key, days_ago in (("checkout", 0), ("removed", 2), ("forgotten", 4), ("_digest", 0), ("no key", 0)):
+        folder = tmp_path / key
+        folder.mkdir()
+        written = dt.datetime.now() - dt.timedelta(days=days_ago)
+        os.utime(folder, (written.timestamp(), written.timestamp()))
+    found = described(definitions_folder, ABTEST_RESULTS=str(tmp_path))["dags"]
+    gone = {dag_id: dag for dag_id, dag in found.items() if "gone" in dag["tags"]}
+    assert list(gone) == ["abtest__removed"]
+    assert set(gone["abtest__removed"]["tasks"]) == {*UPSTREAM, "alert_owner"}
+    assert gone["abtest__removed"]["end"].startswith("2020-01-01")  # nothing is scheduled
+    assert "gone" not in found["abtest__checkout"]["tags"]
+
+
+def test_a_task_of_a_removed_experiment_finds_its_dag(described, definitions_folder):
+    found = described(definitions_folder, _AIRFLOW_PARSING_CONTEXT_DAG_ID="abtest__removed")
+    assert sorted(found["dags"]) == ["abtest__removed", *OTHERS]
+
+
 def test_tasks_that_ask_the_warehouse_share_its_pool(mixed):
     ours = ("abtest__checkout", "abtest_digest", "abtest_deadline", "abtest_adhoc")
     pools = {task_id: task["pool"] for dag_id in ours for task_id, task in mixed["dags"][dag_id]["tasks"].items()}
@@ -200,7 +224,7 @@ def test_digest_follows_the_nights_one_at_a_time_and_delivers_no_backfill_unless
     dag = mixed["dags"]["abtest_digest"]
     assert (dag["timetable"], dag["catchup"], dag["max_active_runs"]) == ("AssetOrTimeSchedule", False, 1)
     assert dag["params"] == {"deliver": False}
-    assert dag["allowed_run_types"] == ["asset_triggered", "backfill", "scheduled"]
+    assert dag["allowed_run_types"] == ["asset_triggered", "backfill", "manual", "scheduled"]
 
 
 @pytest.mark.parametrize("name", ["ABTEST_DIGEST_HOUR", "ABTEST_DEADLINE_HOUR"])

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import abtest_connections
 import pytest
 from abtest_nights import LAST_OF_NIGHT, NIGHT_ENDED, end_night, night_of
-from abtest_tasks import EVERY_TASK
+from abtest_tasks import EVERY_TASK, delivers, made_up
 from airflow.sdk import RetryAction
 from airflow.sdk.definitions.asset import AssetUniqueKey
 from airflow.sdk.execution_time.context import OutletEventAccessors
@@ -28,9 +28,10 @@ def store(monkeypatch, definitions_folder, tmp_path):
     return tmp_path / "results"
 
 
-def context(run_type="scheduled", clear_number=0):
-    run = SimpleNamespace(run_type=run_type, clear_number=clear_number)
-    return {"dag_run": run, "outlet_events": OutletEventAccessors()}
+def context(run_type="scheduled", clear_number=0, *, began_after=dt.timedelta(minutes=1)):
+    midnight = dt.datetime(2026, 3, 5, tzinfo=dt.UTC)
+    run = SimpleNamespace(run_type=run_type, clear_number=clear_number, start_date=midnight + began_after)
+    return {"dag_run": run, "data_interval_end": midnight, "outlet_events": OutletEventAccessors()}
 
 
 def events(of):
@@ -43,8 +44,16 @@ def test_last_scheduled_night_adds_the_event(store):
     assert events(last) == [(AssetUniqueKey.from_asset(NIGHT_ENDED), {"as_of": AS_OF})]
 
 
-@pytest.mark.parametrize("other", [context("backfill"), context("manual"), context(clear_number=1)])
-def test_backfills_and_runs_that_were_cleared_start_no_digest(store, other):
+@pytest.mark.parametrize(
+    "other",
+    [
+        context("backfill"),
+        context("manual"),
+        context(clear_number=1),
+        context(began_after=dt.timedelta(days=1)),
+    ],
+)
+def test_backfills_made_up_nights_and_runs_that_were_cleared_start_no_digest(store, other):
     assert not end_night(other, "checkout", AS_OF)
     assert events(other) == []
 
@@ -108,3 +117,27 @@ def test_missing_connection_says_how_to_create_it(server, name, monkeypatch):
 
 def _not_found(connection_id):
     raise abtest_connections.AirflowNotFoundException(connection_id)
+
+
+@pytest.mark.parametrize(("hours", "clear_number", "wait_hours", "expected"), [
+    (0.1, 0, "", False),
+    (23.9, 0, "", False),
+    (24, 0, "", True),
+    (80, 0, "", True),
+    (80, 1, "", False),
+    (26, 0, "30", False),
+    (31, 0, "30", True),
+    (25, 0, "6", True),
+])  # fmt: skip
+def test_night_that_began_when_the_next_was_over_is_made_up(monkeypatch, hours, clear_number, wait_hours, expected):
+    monkeypatch.setenv("ABTEST_WAIT_HOURS", wait_hours)
+    run = context(clear_number=clear_number, began_after=dt.timedelta(hours=hours))
+    assert made_up(run) is expected
+    assert delivers(run) is not expected
+
+
+@pytest.mark.parametrize("run_type", ["backfill", "manual"])
+def test_what_somebody_asks_for_is_sent_only_when_that_is_ticked(run_type):
+    late = context(run_type, began_after=dt.timedelta(days=300))
+    assert not delivers(late | {"params": {"deliver": False}})
+    assert delivers(late | {"params": {"deliver": True}})
