@@ -90,6 +90,7 @@ def parsed_alone(file: Path, folder: Path) -> dict[str, float]:
     environment = {
         "AIRFLOW_HOME": str(folder / "airflow"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "180",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(TOP / "plugins"),
         "ABTEST_EXPERIMENTS": str(folder / "experiments"),
     }
