@@ -10,8 +10,11 @@ from demo.receivers import MailReceiver, SlackReceiver
 from tests.small_shop import AS_OF, KEY, Shop, content
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Of Airflow's own test server, which runs the tasks here.
-pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient` is deprecated")
+# Of Airflow's own test server, which runs the tasks here, and of how it reads plugins/.airflowignore.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient` is deprecated"),
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern"),
+]
 NIGHT = {"experiment": KEY, "as_of": str(AS_OF)}
 REASON = "purchases of u1 were a test"
 
