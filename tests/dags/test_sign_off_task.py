@@ -41,9 +41,12 @@ def task(shop, night):
 
 
 def run(run_type="scheduled", *, deliver=False):
+    ended = dt.datetime(2026, 3, 5, tzinfo=dt.UTC)
+    started = {"start_date": ended + dt.timedelta(minutes=1), "clear_number": 0}
     return {
-        "dag_run": SimpleNamespace(run_type=run_type, dag_id="abtest__checkout", run_id="r"),
+        "dag_run": SimpleNamespace(run_type=run_type, dag_id="abtest__checkout", run_id="r", **started),
         "params": {"deliver": deliver},
+        "data_interval_end": ended,
     }
 
 
