@@ -2,27 +2,34 @@ import sys
 
 import pytest
 from abtest_pools import Pools, warehouse_slots
+from abtest_tasks import WAREHOUSE_POOL
 from airflow import settings
 from airflow.jobs.job import Job
 from airflow.models.pool import Pool
 from airflow.models.team import Team
 from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
 from airflow.utils.session import create_session
+from sqlalchemy import delete
 
 
 @pytest.fixture
 def tables():
-    """Airflow's database, with what the listener needs of it."""
+    """Airflow's database, with what the listener needs of it; other tests may have made it before."""
     for table in (Team.__table__, Pool.__table__):
         table.create(settings.engine, checkfirst=True)
+    _forget()
     yield
-    for table in (Pool.__table__, Team.__table__):
-        table.drop(settings.engine)
+    _forget()
+
+
+def _forget():
+    with create_session() as session:
+        session.execute(delete(Pool).where(Pool.pool == WAREHOUSE_POOL))
 
 
 def pools():
     with create_session() as session:
-        return {pool.pool: pool.slots for pool in Pool.get_pools(session=session)}
+        return {pool.pool: pool.slots for pool in Pool.get_pools(session=session) if pool.pool == WAREHOUSE_POOL}
 
 
 def start(component, monkeypatch, command="scheduler"):
