@@ -16,8 +16,8 @@ from demo.receivers import MailReceiver, SlackReceiver
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeatable")
 
-# One browser and one mailbox for the tests of every folder.
-pytest_plugins = ("tests.browser.fixtures",)
+# One browser, one mailbox, mail and Slack for the tests of every folder.
+pytest_plugins = ("tests.browser.fixtures", "tests.receivers")
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 NIGHTLY = (

@@ -34,12 +34,6 @@ def shop(finished, tmp_path):
 
 
 @pytest.fixture
-def mail(tmp_path):
-    with MailReceiver(tmp_path / "mail") as receiver:
-        yield receiver
-
-
-@pytest.fixture
 def server(mail):
     return SmtpServer(mail.host, mail.port, sender="abtest@example.com", security="none", timeout=5)
 

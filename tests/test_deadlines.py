@@ -11,9 +11,9 @@ from abtest_lib import cli, digest, failures, nights, results
 from abtest_lib.deadlines import late_nights, tell_late
 from abtest_lib.delivery import SlackEndpoint, SmtpServer
 from abtest_lib.warehouse import connect
-from demo.receivers import MailReceiver, SlackReceiver
+from demo.receivers import MailReceiver
+from tests.receivers import TOKEN
 
-TOKEN = "xoxb-test"  # noqa: S105
 ONCALL = "oncall@example.com"
 
 
@@ -28,18 +28,6 @@ def shop(tmp_path):
             own.replace("hypothesis:", "hypotesis:") if key == "typo" else own
         )
     return shop
-
-
-@pytest.fixture
-def mail(tmp_path):
-    with MailReceiver(tmp_path / "mail") as receiver:
-        yield receiver
-
-
-@pytest.fixture
-def chat(tmp_path):
-    with SlackReceiver(tmp_path / "slack", token=TOKEN) as receiver:
-        yield receiver
 
 
 def ended(shop, key, as_of=AS_OF):

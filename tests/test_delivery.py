@@ -16,11 +16,11 @@ from abtest_lib import failures, results
 from abtest_lib.delivery import SlackEndpoint, SmtpServer, alert_owner, deliver_email, deliver_slack
 from abtest_lib.mail import Letter, compose
 from abtest_lib.report import render, view
-from demo.receivers import MailReceiver, SlackReceiver
+from demo.receivers import MailReceiver
+from tests.receivers import TOKEN
 from tests.report import nights
 
 RECIPIENTS = ["team@example.com", "boss@example.com"]
-TOKEN = "xoxb-test"  # noqa: S105
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +44,6 @@ def shop(finished, tmp_path):
 @pytest.fixture
 def night(shop):
     return shop.current()
-
-
-@pytest.fixture
-def mail(tmp_path):
-    with MailReceiver(tmp_path / "mail") as receiver:
-        yield receiver
-
-
-@pytest.fixture
-def chat(tmp_path):
-    with SlackReceiver(tmp_path / "slack", token=TOKEN) as receiver:
-        yield receiver
 
 
 def server_of(receiver, **changes):

@@ -13,9 +13,9 @@ from abtest_lib import cli, digest, failures, results
 from abtest_lib.delivery import SlackEndpoint, SmtpServer
 from abtest_lib.digest_delivery import alert_of_digest, deliver_digest_email, deliver_digest_slack
 from abtest_lib.warehouse import connect
-from demo.receivers import MailReceiver, SlackReceiver
+from demo.receivers import MailReceiver
+from tests.receivers import TOKEN
 
-TOKEN = "xoxb-test"  # noqa: S105
 EVE = AS_OF - dt.timedelta(days=1)
 EVERYBODY = '- {email: [boss@example.com, lead@example.com], slack: ["#payments"], for: all, send: [digest]}\n'
 
@@ -39,18 +39,6 @@ def shop(finished, tmp_path):
     copied.definitions, copied.warehouse = tmp_path / "shop" / "experiments", tmp_path / "shop" / "shop.duckdb"
     copied.results = tmp_path / "shop" / "results"
     return copied
-
-
-@pytest.fixture
-def mail(tmp_path):
-    with MailReceiver(tmp_path / "mail") as receiver:
-        yield receiver
-
-
-@pytest.fixture
-def chat(tmp_path):
-    with SlackReceiver(tmp_path / "slack", token=TOKEN) as receiver:
-        yield receiver
 
 
 def collect(shop, as_of=AS_OF, team="payments", **options):

@@ -8,9 +8,8 @@ from small_shop import AS_OF, KEY, Shop
 
 from abtest_lib import by_hand, cli, digest, failures, results, sign_off
 from abtest_lib.delivery import SlackEndpoint, SmtpServer, deliver_email, deliver_slack
-from demo.receivers import MailReceiver, SlackReceiver
+from tests.receivers import TOKEN
 
-TOKEN = "xoxb-test"  # noqa: S105
 EVE = AS_OF - dt.timedelta(days=1)
 
 
@@ -20,18 +19,6 @@ def shop(tmp_path):
     shop = Shop(tmp_path)
     shop.redefine(KEY, "notify:", "team: payments\nsign_off: {by: [ana, ben@example.com], within_hours: 2}\nnotify:")
     return shop
-
-
-@pytest.fixture
-def mail(tmp_path):
-    with MailReceiver(tmp_path / "mail") as receiver:
-        yield receiver
-
-
-@pytest.fixture
-def chat(tmp_path):
-    with SlackReceiver(tmp_path / "slack", token=TOKEN) as receiver:
-        yield receiver
 
 
 def server(mail):

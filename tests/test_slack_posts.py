@@ -17,8 +17,8 @@ from abtest_lib.report import view
 from abtest_lib.report.slack import slack_messages
 from abtest_lib.slack_posts import SlackEndpoint, post_message, post_report
 from demo.receivers import SlackReceiver
+from tests.receivers import TOKEN
 
-TOKEN = "xoxb-test"  # noqa: S105
 CASES = Path(__file__).parent / "report" / "cases"
 CHARTS = [
     {"name": "forest", "title": "Effects", "alt": "Checkout conversion +4.2% (+1.7% to +6.7%)"},
@@ -54,12 +54,6 @@ def nights(story, tmp_path):
 @pytest.fixture
 def night(nights):
     return nights[-1]
-
-
-@pytest.fixture
-def chat(tmp_path):
-    with SlackReceiver(tmp_path / "slack", token=TOKEN) as receiver:
-        yield receiver
 
 
 @pytest.fixture
