@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -88,15 +89,26 @@ class Shop:
     """Definitions, warehouse and results in one folder."""
 
     def __init__(self, folder: Path):
-        self.definitions, self.warehouse, self.results = (
-            folder / "experiments",
-            folder / "shop.duckdb",
-            folder / "results",
-        )
+        self._lies_in(folder)
         self.definitions.mkdir(parents=True)
         for name, text in (("sources", SOURCES), ("metrics", METRICS), (KEY, EXPERIMENT)):
             (self.definitions / f"{name}.yaml").write_text(text, encoding="utf-8")
         self.warehouse.write_bytes(_warehouse())
+
+    @classmethod
+    def at(cls, folder: Path) -> Shop:
+        """The one that lies in a folder already."""
+        found = cls.__new__(cls)
+        found._lies_in(folder)
+        return found
+
+    def copy(self, folder: Path) -> Shop:
+        """Another one, as this one is now."""
+        return Shop.at(shutil.copytree(self.definitions.parent, folder))
+
+    def _lies_in(self, folder: Path) -> None:
+        self.definitions, self.warehouse = folder / "experiments", folder / "shop.duckdb"
+        self.results = folder / "results"
 
     def change(self, *statements: str) -> None:
         """Change the warehouse."""
@@ -184,8 +196,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def run_together(folder: Path, barrier) -> None:
     """Run some nights at the same moment as other processes do."""
-    shop = Shop.__new__(Shop)
-    shop.definitions, shop.warehouse, shop.results = folder / "experiments", folder / "shop.duckdb", folder / "results"
+    shop = Shop.at(folder)
     for as_of in (dt.date(2026, 2, 6), dt.date(2026, 2, 7), AS_OF):
         barrier.wait(timeout=60)
         shop.run(as_of)

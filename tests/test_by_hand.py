@@ -1,7 +1,5 @@
 """What a form may ask for, and mails by hand that take nothing from the nightly ones."""
 
-import shutil
-
 import html5lib
 import pytest
 from small_shop import AS_OF, KEY, Shop, content
@@ -26,11 +24,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def shop(finished, tmp_path):
     """A shop with one finished night of which nothing was sent."""
-    shutil.copytree(finished.definitions.parent, tmp_path / "shop")
-    copied = Shop.__new__(Shop)
-    copied.definitions, copied.warehouse = tmp_path / "shop" / "experiments", tmp_path / "shop" / "shop.duckdb"
-    copied.results = tmp_path / "shop" / "results"
-    return copied
+    return finished.copy(tmp_path / "shop")
 
 
 @pytest.fixture

@@ -34,11 +34,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def shop(finished, tmp_path):
     """A copy of it, with nothing sent."""
-    shutil.copytree(finished.definitions.parent, tmp_path / "shop")
-    copied = Shop.__new__(Shop)
-    copied.definitions, copied.warehouse = tmp_path / "shop" / "experiments", tmp_path / "shop" / "shop.duckdb"
-    copied.results = tmp_path / "shop" / "results"
-    return copied
+    return finished.copy(tmp_path / "shop")
 
 
 def collect(shop, as_of=AS_OF, team="payments", **options):

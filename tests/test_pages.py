@@ -31,11 +31,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def shop(finished, tmp_path):
     """A copy of it."""
-    shutil.copytree(finished.definitions.parent, tmp_path / "shop")
-    copied = Shop.__new__(Shop)
-    copied.definitions, copied.warehouse = tmp_path / "shop" / "experiments", tmp_path / "shop" / "shop.duckdb"
-    copied.results = tmp_path / "shop" / "results"
-    return copied
+    return finished.copy(tmp_path / "shop")
 
 
 @pytest.fixture

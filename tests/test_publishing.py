@@ -42,8 +42,7 @@ def shop_of(folder: Path) -> Shop:
 
 
 def run_one(folder: Path, as_of: dt.date) -> None:
-    shop = Shop.__new__(Shop)
-    shop.definitions, shop.warehouse, shop.results = folder / "experiments", folder / "shop.duckdb", folder / "results"
+    shop = Shop.at(folder)
     shop.run(as_of)
 
 

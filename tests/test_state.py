@@ -232,8 +232,7 @@ def killed_at(shop, number):
 
 
 def collect_and_die(folder, number):
-    shop = Shop.__new__(Shop)
-    shop.definitions, shop.warehouse, shop.results = folder / "experiments", folder / "shop.duckdb", folder / "results"
+    shop = Shop.at(folder)
     replace, left = os.replace, [number]
 
     def dying(*paths):
