@@ -1,6 +1,6 @@
 """The verbs of ``abtest``, a file for each family; their rules are in the modules of ``abtest_lib``."""
 
-from abtest_lib.commands import assign, definitions, deliver, fleet, night, past, plan, state
+from abtest_lib.commands import archive, assign, definitions, deliver, fleet, night, past, plan, state
 
 VERBS = (
     definitions.LIST,
@@ -25,4 +25,5 @@ VERBS = (
     assign.ASSIGN,
     state.VERIFY,
     state.COST,
+    archive.ARCHIVE,
 )
