@@ -21,6 +21,7 @@ pytest_plugins = ("tests.browser.fixtures", "tests.receivers")
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 NIGHTLY = (
+    "archive",
     "pipeline",
     "collection",
     "completeness",

@@ -1,4 +1,4 @@
-"""Buttons on the task ``report`` that open what it made: the report of its night, and ``results.json``."""
+"""Buttons on the tasks from ``decide`` on that open what they made and sent: the report, and ``results.json``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 from airflow.sdk import DAG, BaseOperatorLink
 from airflow.sdk.configuration import conf
 
-TASK = "report"
+TASKS = ("decide", "report", "deliver_email", "deliver_slack")
 
 
 class ReportLink(BaseOperatorLink):
@@ -37,10 +37,11 @@ def _page(ti_key: Any) -> str:
 
 
 def add_links(dag: DAG) -> DAG:
-    """Put the buttons on the task that writes the report, if the DAG has one.
+    """Put the buttons on the tasks that write or send the report, as far as the DAG has them.
 
-    They are set on this task alone: links of a plugin would show an empty heading on every task of every other DAG.
+    They are set on these alone: links of a plugin would show an empty heading on every task of every other DAG.
     """
-    if dag.has_task(TASK):
-        dag.get_task(TASK).operator_extra_links = (ReportLink(), ResultsLink())
+    for task in TASKS:
+        if dag.has_task(task):
+            dag.get_task(task).operator_extra_links = (ReportLink(), ResultsLink())
     return dag

@@ -254,6 +254,11 @@ def test_two_nights_show_effect_and_interval_of_each(shop):
     effect = document["metrics"][0]["comparisons"][0]["relative_effect"]
     assert said["effects"][0]["after"]["text"].startswith(f"+{100 * effect:.1f}% (95% interval ")
     assert [one["before"]["word"] for one in said["effects"]] == ["interim", "interim", "not yet shown safe"]
+    before = results.read_json(shop.current(EVE) / "results.json")["metrics"][0]["comparisons"][0]["relative_effect"]
+    assert said["effects"][0]["move"].endswith(" percentage points")
+    moved = float(said["effects"][0]["move"].split()[0].replace("−", "-"))
+    assert moved == pytest.approx(100 * (effect - before), abs=0.06)
+    assert said["effects"][0]["move"] in printed("comparison", said)
 
 
 def test_a_night_compared_with_itself_differs_in_nothing(shop):

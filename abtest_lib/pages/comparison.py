@@ -12,7 +12,7 @@ from abtest_lib import failures, results
 from abtest_lib.pages import places, store
 from abtest_lib.pages.fleet import ratio_failed, verdict_words
 from abtest_lib.replay import differences
-from abtest_lib.report.numbers import finite_number, missing_reason
+from abtest_lib.report.numbers import finite_number, missing_reason, relative_change
 from abtest_lib.report.readable import comparison_of, readable
 from abtest_lib.report.reasons import reason_text
 from abtest_lib.report.rows import comparison_row, fences_of, guardrail_row
@@ -170,22 +170,32 @@ def _effects(nights: list[dict[str, Any]], part: str) -> list[dict[str, Any]]:
                     "before": cells[0],
                     "after": cells[1],
                     "changed": cells[0] != cells[1],
+                    "move": _move(cells),
                 }
             )
     return rows
 
 
-def _cell(entry: Mapping[str, Any] | None, variant: str, night: Mapping[str, Any], part: str) -> dict[str, str]:
+def _move(cells: list[dict[str, Any]]) -> str:
+    """By how much the relative effect is another, where both nights show it."""
+    before, after = (cell["relative_effect"] for cell in cells)
+    if before is None or after is None or before == after:
+        return ""
+    return relative_change(after - before, None)[0].replace("%", " percentage points")
+
+
+def _cell(entry: Mapping[str, Any] | None, variant: str, night: Mapping[str, Any], part: str) -> dict[str, Any]:
     if entry is None:
         why = "withheld" if ratio_failed(night) else "not in this night"
-        return {"sign": "–", "word": why, "tone": "flat", "text": ""}
+        return {"sign": "–", "word": why, "tone": "flat", "text": "", "relative_effect": None}
     comparison = comparison_of(entry["comparisons"], variant)
     if part == "guardrails":
         row = guardrail_row(entry, comparison, night)
     else:
         row = comparison_row(comparison, fences_of(night))
     text = row["missing"] or f"{row['effect']} ({row['level']} interval {row['interval']})"
-    return {"sign": row["sign"], "word": row["word"], "tone": row["tone"], "text": text}
+    shown = None if row["missing"] else finite_number(comparison["relative_effect"])
+    return {"sign": row["sign"], "word": row["word"], "tone": row["tone"], "text": text, "relative_effect": shown}
 
 
 def _units(nights: list[dict[str, Any]]) -> list[dict[str, str]]:

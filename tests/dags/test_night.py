@@ -320,14 +320,15 @@ def test_the_report_is_a_page_in_airflow_for_whoever_is_signed_in(nights, chromi
     page.close()
 
 
-def test_the_task_report_links_to_its_pages(nights):
+def test_tasks_that_make_and_send_the_report_link_to_its_pages(nights):
     run = nights.run("checkout")["dag_run_id"]
     place = f"/abtest/dags/abtest__checkout/runs/{urllib.parse.quote(run, safe='')}"
     tasks = f"/api/v2/dags/abtest__checkout/dagRuns/{urllib.parse.quote(run, safe='')}/taskInstances"
-    assert nights.airflow.request("GET", f"{tasks}/report/links")["extra_links"] == {
-        "Report": place,
-        "Results": f"{place}/results.json",
-    }
+    for task in ("decide", "report", "deliver_email"):
+        assert nights.airflow.request("GET", f"{tasks}/{task}/links")["extra_links"] == {
+            "Report": place,
+            "Results": f"{place}/results.json",
+        }
     assert nights.airflow.request("GET", f"{tasks}/collect/links")["extra_links"] == {}
 
 
